@@ -1,0 +1,75 @@
+"""
+What the router reports of itself, as it happens.
+
+Times are nanoseconds of the router's clock (CLOCK_MONOTONIC outside simulation). A sink must not block and must not
+raise; the gateway's writes the event to the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+__all__ = ["Attempt", "BreakerChange", "Event", "EventSink", "Skip", "Spend"]
+
+
+class Attempt(msgspec.Struct, kw_only=True, tag_field="kind", tag="attempt", omit_defaults=False):
+    """One call to one provider, reported when it has ended. `n` counts the attempts of a request from 1."""
+
+    request_id: str
+    provider: str
+    model: str
+    n: int
+    stream: bool
+    start_ns: int
+    end_ns: int
+    first_byte_ns: int | None
+    outcome: Literal["ok", "failed", "cancelled"]
+    reason: str
+    """Why this provider was tried (`preferred`, `chain`, `failover`, `probe`, `continue`)."""
+    error: str | None
+    """The stable code of the error when `outcome` is `failed`."""
+    status: int | None
+    worker: str
+    generation: int
+    """The breaker's generation at the start."""
+
+
+class Skip(msgspec.Struct, kw_only=True, tag_field="kind", tag="skip"):
+    """A provider that the plan left out, and why."""
+
+    request_id: str
+    provider: str
+    reason: Literal["breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow"]
+    worker: str
+
+
+class BreakerChange(msgspec.Struct, kw_only=True, tag_field="kind", tag="breaker", rename={"from_state": "from"}):
+    """One transition of a breaker. States: `closed`, `open`, `half_open`."""
+
+    worker: str
+    provider: str
+    from_state: str
+    to: str
+    generation: int
+    cause: str
+
+
+class Spend(msgspec.Struct, kw_only=True, tag_field="kind", tag="spend"):
+    """One step of the budget. Amounts in micro-dollars; `total` is reserved plus settled after the step."""
+
+    action: Literal["reserve", "settle", "expire"]
+    reservation_id: str
+    request_id: str
+    provider: str
+    micro_usd: int
+    total_micro_usd: int
+    limit_micro_usd: int
+    estimated: bool
+    worker: str
+
+
+Event = Attempt | Skip | BreakerChange | Spend
+EventSink = Callable[[Event], None]
