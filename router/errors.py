@@ -6,6 +6,7 @@ What can go wrong, split by what the caller can do about it.
     ├── RequestError                fix the request (client errors 400, 413, 422)
     ├── SecurityError               the air gap forbids it
     ├── BudgetExceeded              wait for tomorrow, or raise the limit
+    ├── DeadlineExceeded            ask with more patience
     ├── AllCloudsDownError          wait `retry_after_s` (also a SystemError)
     └── ProviderError               one attempt failed; the chain goes on elsewhere
         ├── AuthenticationFailed    401, 403: alarm
@@ -39,6 +40,7 @@ __all__ = [
     "BudgetExceeded",
     "ConfigurationError",
     "ConnectFailed",
+    "DeadlineExceeded",
     "FirstByteTimeout",
     "IdleTimeout",
     "InvalidAnswer",
@@ -93,6 +95,14 @@ class BudgetExceeded(SeawallError):
 
     code = "budget_exceeded"
     status = 402
+
+
+class DeadlineExceeded(SeawallError):
+    """The request's own time was over before anybody had answered; says nothing about a provider."""
+
+    code = "deadline_exceeded"
+    status = 504
+    retryable = True
 
 
 class AllCloudsDownError(SeawallError, SystemError):

@@ -1,0 +1,49 @@
+"""
+The air gap at the last line: a transport that refuses every origin but the allowed ones.
+
+Whatever a bug above it asks for, nothing reaches a cloud: the check is made on the URL that is about to be called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from urllib.parse import urlsplit
+
+from router.errors import SecurityError
+from router.transport import Answer, Call, Transport
+
+__all__ = ["GuardedTransport", "origin_of"]
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Return (scheme, host, port) in normal form. Raises SecurityError for a URL that has none."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    except ValueError as error:
+        raise SecurityError(f"the air gap cannot read the address: {error}") from None
+    if not host or port is None:
+        raise SecurityError("the air gap refuses an address without host and port")
+    return parts.scheme, host.rstrip(".").lower(), port
+
+
+class GuardedTransport:
+    """Pass calls on to `inner` only when their origin is one of `allowed` (URLs)."""
+
+    def __init__(self, inner: Transport, allowed: Iterable[str]) -> None:
+        self._inner = inner
+        self._allowed = frozenset(origin_of(url) for url in allowed)
+
+    def send(self, call: Call) -> AbstractAsyncContextManager[Answer]:
+        """Send `call`. Raises SecurityError, before anything is sent, when its origin is not allowed."""
+        origin = origin_of(call.url)
+        if origin not in self._allowed:
+            raise SecurityError(f"AIRGAP_MODE is on: a call to {origin[0]}://{origin[1]}:{origin[2]} was refused")
+        return self._inner.send(call)
+
+    async def aclose(self) -> None:
+        """Close the inner transport."""
+        await self._inner.aclose()

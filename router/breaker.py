@@ -1,0 +1,154 @@
+"""
+The circuit breaker of one provider. Pure: it is handed the time and the random source.
+
+    CLOSED ──N consecutive failures──▶ OPEN ──recovery timeout──▶ HALF_OPEN ──probe succeeds──▶ CLOSED
+                                        ▲                            │
+                                        └───────── probe fails ──────┘
+
+A caller asks for a `Permit` before a call and hands it back with the result. Half-open gives out exactly one permit at
+a time. Every transition raises the generation; a result that carries an older one is dropped, so a call from before the
+opening can neither close nor reopen anything. A cancelled call counts as neither and gives its slot back.
+After sony/gobreaker (generations) and Polly v8 (policy apart from the machine).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+import msgspec
+
+__all__ = ["Breaker", "BreakerOptions", "BreakerState", "Permit"]
+
+_JITTER_MAX = 0.1  # of the open time; only ever lengthens
+
+
+class BreakerState(StrEnum):
+    """The three states."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a breaker trips and recovers. Times in seconds."""
+
+    failure_threshold: int = 3
+    """Consecutive failures that open it."""
+    recovery_timeout_s: float = 60.0
+    """From the opening to the first probe."""
+    backoff_factor: float = 1.0
+    """Each failed probe multiplies the next open time by this."""
+    recovery_timeout_max_s: float = 600.0
+    """Cap of the open time before jitter."""
+
+
+class Permit(msgspec.Struct, frozen=True):
+    """Leave for one call. To be handed back once: by `success`, `failure` or `release`."""
+
+    generation: int
+    is_probe: bool
+
+
+class Breaker:
+    """
+    Decide whether a provider may be called.
+
+    `draw` returns numbers in [0, 1); `on_change(old, new, generation, cause)` is told of every transition.
+    Not safe for several threads; one event loop owns it.
+    """
+
+    def __init__(
+        self,
+        options: BreakerOptions,
+        *,
+        draw: Callable[[], float],
+        on_change: Callable[[BreakerState, BreakerState, int, str], None] | None = None,
+    ) -> None:
+        self._options = options
+        self._draw = draw
+        self._on_change = on_change
+        self._state = BreakerState.CLOSED
+        self._generation = 0
+        self._failures = 0
+        self._reopenings = 0
+        self._probe_at_s = 0.0
+        self._probing = False
+
+    @property
+    def state(self) -> BreakerState:
+        """The state as of the last event; an open breaker whose time is up is still OPEN until it is asked."""
+        return self._state
+
+    @property
+    def generation(self) -> int:
+        """How many transitions there were."""
+        return self._generation
+
+    def allows(self, now_s: float) -> bool:
+        """Whether `acquire` would give a permit now. Changes nothing."""
+        match self._state:
+            case BreakerState.CLOSED:
+                return True
+            case BreakerState.OPEN:
+                return now_s >= self._probe_at_s
+            case BreakerState.HALF_OPEN:
+                return not self._probing
+
+    def soonest_probe_s(self, now_s: float) -> float:
+        """Return the seconds from now until a call may be allowed; 0 when one is, or a probe is under way."""
+        return max(0.0, self._probe_at_s - now_s) if self._state is BreakerState.OPEN else 0.0
+
+    def acquire(self, now_s: float) -> Permit | None:
+        """Return leave for one call, or None. An open breaker whose time is up turns half-open here."""
+        if not self.allows(now_s):
+            return None
+        if self._state is BreakerState.CLOSED:
+            return Permit(self._generation, is_probe=False)
+        if self._state is BreakerState.OPEN:
+            self._transition(BreakerState.HALF_OPEN, "recovery timeout over")
+        self._probing = True
+        return Permit(self._generation, is_probe=True)
+
+    def success(self, permit: Permit) -> None:
+        """Take a good result."""
+        if permit.generation != self._generation:
+            return
+        self._failures = 0
+        if permit.is_probe:
+            self._probing = False
+            self._reopenings = 0
+            self._transition(BreakerState.CLOSED, "probe succeeded")
+
+    def failure(self, permit: Permit, now_s: float, cause: str) -> None:
+        """Take a bad result; `cause` is the stable code of the error."""
+        if permit.generation != self._generation:
+            return
+        if permit.is_probe:
+            self._probing = False
+            self._reopenings += 1
+            self._open(now_s, f"probe failed: {cause}")
+            return
+        self._failures += 1
+        if self._failures >= self._options.failure_threshold:
+            self._open(now_s, f"{self._failures} consecutive failures, the last {cause}")
+
+    def release(self, permit: Permit) -> None:
+        """Take back a permit whose call says nothing about the provider: cancelled, or the request's own fault."""
+        if permit.is_probe and permit.generation == self._generation:
+            self._probing = False
+
+    def _open(self, now_s: float, cause: str) -> None:
+        options = self._options
+        open_s = options.recovery_timeout_s * options.backoff_factor**self._reopenings
+        open_s = min(open_s, max(options.recovery_timeout_max_s, options.recovery_timeout_s))
+        self._probe_at_s = now_s + open_s * (1 + _JITTER_MAX * self._draw())
+        self._failures = 0
+        self._transition(BreakerState.OPEN, cause)
+
+    def _transition(self, to: BreakerState, cause: str) -> None:
+        old, self._state = self._state, to
+        self._generation += 1
+        if self._on_change is not None:
+            self._on_change(old, to, self._generation, cause)

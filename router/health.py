@@ -1,0 +1,66 @@
+"""
+What the router knows of one provider: its breaker, the cooldown it asked for, its last error. Pure, handed the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from router.breaker import Breaker, BreakerState, Permit
+from router.errors import AuthenticationFailed, ModelNotFound, ProviderError, RateLimited
+from router.models import ModelType
+from router.plan import ProviderView
+
+__all__ = ["ProviderHealth"]
+
+
+class ProviderHealth:
+    """The standing of `provider`. Times in seconds of the router's clock."""
+
+    def __init__(
+        self, provider: ModelType, breaker: Breaker, *, has_key: Callable[[], bool], retry_after_max_s: float
+    ) -> None:
+        self.provider = provider
+        self.breaker = breaker
+        self.last_error: str | None = None
+        self.alarm: str | None = None
+        """Set when the provider refuses our key or does not know our model: somebody has to mend the settings."""
+        self.latency_s: float | None = None
+        """Of the last good answer: time to its first byte."""
+        self._has_key = has_key
+        self._retry_after_max_s = retry_after_max_s
+        self._cooling_until_s = 0.0
+
+    def view(self, now_s: float) -> ProviderView:
+        """Return how the provider stands at `now_s`."""
+        breaker = self.breaker
+        return ProviderView(
+            has_key=self._has_key(),
+            breaker_allows=breaker.allows(now_s),
+            is_probe=breaker.state is not BreakerState.CLOSED,
+            available_in_s=breaker.soonest_probe_s(now_s),
+            cooling_s=max(0.0, self._cooling_until_s - now_s),
+        )
+
+    def acquire(self, now_s: float) -> Permit | None:
+        """Return leave for one call, or None while the breaker or a cooldown forbids it."""
+        return None if self._cooling_until_s > now_s else self.breaker.acquire(now_s)
+
+    def succeeded(self, permit: Permit, first_byte_s: float | None) -> None:
+        """Take a whole answer whose first byte came after `first_byte_s`."""
+        self.breaker.success(permit)
+        self.alarm = None
+        self.latency_s = first_byte_s
+
+    def failed(self, permit: Permit, now_s: float, error: ProviderError) -> None:
+        """Take a failed call: count it, cool down when asked to, raise the alarm when somebody must act."""
+        self.last_error = error.code
+        if isinstance(error, RateLimited) and error.retry_after_s is not None:
+            asked_s = min(error.retry_after_s, self._retry_after_max_s)
+            self._cooling_until_s = max(self._cooling_until_s, now_s + asked_s)
+        if isinstance(error, (AuthenticationFailed, ModelNotFound)):
+            self.alarm = error.code
+        if error.counts:
+            self.breaker.failure(permit, now_s, error.code)
+        else:
+            self.breaker.release(permit)

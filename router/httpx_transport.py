@@ -1,0 +1,124 @@
+"""
+The transport on httpx: the library's default, correct rather than fast.
+
+It sits on `httpx.AsyncBaseTransport`, not on `AsyncClient`: no redirect, no proxy variable, no cookie can come in.
+Timeouts are our own, by phase: httpx knows one read timeout for the head of an answer and all of its body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import httpx
+
+from router.errors import (
+    ConnectFailed,
+    FirstByteTimeout,
+    IdleTimeout,
+    Reset,
+    TlsError,
+    TransportError,
+    TruncatedBody,
+)
+from router.transport import Answer, Call
+
+__all__ = ["HttpxTransport"]
+
+_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=200, keepalive_expiry=60.0)
+
+
+class HttpxTransport:
+    """
+    A `Transport` on any `httpx.AsyncBaseTransport` (default: `httpx.AsyncHTTPTransport` with TLS verified).
+
+    For tests: `HttpxTransport(httpx.MockTransport(handler))`.
+    """
+
+    def __init__(self, inner: httpx.AsyncBaseTransport | None = None) -> None:
+        self._inner = inner or httpx.AsyncHTTPTransport(limits=_LIMITS, trust_env=False)
+
+    def send(self, call: Call) -> AbstractAsyncContextManager[Answer]:
+        """See `router.transport.Transport`."""
+        return self._send(call)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._inner.aclose()
+
+    @asynccontextmanager
+    async def _send(self, call: Call) -> AsyncGenerator[Answer]:
+        timeouts = call.timeouts
+        request = httpx.Request(
+            call.method,
+            call.url,
+            headers=[*call.headers],
+            content=call.body,
+            extensions={"timeout": {"connect": timeouts.connect_s, "pool": timeouts.connect_s}},
+        )
+        loop = asyncio.get_running_loop()
+        first_byte_by_s = loop.time() + timeouts.first_byte_s
+        try:
+            async with asyncio.timeout_at(first_byte_by_s):
+                response = await self._inner.handle_async_request(request)
+        except TimeoutError:
+            raise FirstByteTimeout(f"no answer within {timeouts.first_byte_s:g} s") from None
+        except httpx.HTTPError as error:
+            raise _translated(error, answered=False) from error
+        try:
+            yield _HttpxAnswer(response, first_byte_by_s, timeouts.first_byte_s, timeouts.idle_s)
+        finally:
+            await response.aclose()
+
+
+class _HttpxAnswer:
+    """One answer; its body is bounded by the first-byte deadline, then by the idle timeout."""
+
+    def __init__(self, response: httpx.Response, first_byte_by_s: float, first_byte_s: float, idle_s: float) -> None:
+        self.status = response.status_code
+        headers: dict[str, list[str]] = {}
+        for name, value in response.headers.multi_items():
+            headers.setdefault(name.lower(), []).append(value)
+        self.headers: Mapping[str, tuple[str, ...]] = {name: tuple(values) for name, values in headers.items()}
+        self.body = self._chunks(response, first_byte_by_s, first_byte_s, idle_s)
+
+    @staticmethod
+    async def _chunks(
+        response: httpx.Response, first_byte_by_s: float, first_byte_s: float, idle_s: float
+    ) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        chunks = aiter(response.aiter_raw())
+        began = False
+        while True:
+            due_s = loop.time() + idle_s if began else first_byte_by_s
+            try:
+                async with asyncio.timeout_at(due_s):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                if began:
+                    raise IdleTimeout(f"the answer stopped for {idle_s:g} s") from None
+                raise FirstByteTimeout(f"no byte of the body within {first_byte_s:g} s") from None
+            except httpx.HTTPError as error:
+                raise _translated(error, answered=True) from error
+            if chunk:
+                began = True
+                yield chunk
+
+
+def _translated(error: httpx.HTTPError, *, answered: bool) -> TransportError:
+    """Return our error for one of httpx's; the messages of httpx carry no secrets, but may be empty."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return TlsError(f"TLS failed: {cause.reason or type(cause).__name__}")
+        cause = cause.__cause__ or cause.__context__
+    words = str(error) or type(error).__name__
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
+        return ConnectFailed(f"no connection: {words}")
+    if isinstance(error, httpx.RemoteProtocolError) and answered:
+        return TruncatedBody(f"the answer was cut: {words}")
+    return Reset(f"the connection broke: {words}")

@@ -1,0 +1,232 @@
+"""The router as people use it: one object, five methods."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from router.adapters import ClaudeAdapter, GeminiAdapter, OllamaAdapter, OpenAIAdapter
+from router.airgap import GuardedTransport
+from router.breaker import Breaker, BreakerOptions, BreakerState
+from router.budget import BudgetStore, MemoryBudgetStore
+from router.chain import Ports, answer
+from router.errors import ProviderError, SeawallError
+from router.events import BreakerChange, Event, EventSink
+from router.health import ProviderHealth
+from router.ledger import Ledger
+from router.models import DEFAULT_PREFERRED, FAILOVER_CHAIN, Chunk, Message, ModelType, Reply, Request
+from router.settings import Settings
+from router.transport import Timeouts, Transport
+
+__all__ = ["HybridRouter"]
+
+_ADAPTERS = {
+    ModelType.GEMINI: GeminiAdapter,
+    ModelType.CLAUDE: ClaudeAdapter,
+    ModelType.OPENAI: OpenAIAdapter,
+    ModelType.LOCAL: OllamaAdapter,
+}
+_HEALTH_S = 3.0
+
+
+def _ignore(event: Event) -> None:
+    """Drop an event: the sink of a router that nobody watches."""
+
+
+class HybridRouter:
+    """
+    Send prompts to Gemini, Claude, OpenAI or a local Ollama, failing over in order.
+
+    Without arguments, settings come from the environment and `.env`. `sink` is told of every attempt, skip, breaker
+    change and spend. `clock` (monotonic seconds), `wall` (seconds since the epoch), `draw` (numbers in [0, 1)) and
+    `new_id` are the sources of time and chance. One instance serves one event loop; close it with `aclose`.
+    Raises ConfigurationError when a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        transport: Transport | None = None,
+        budget_store: BudgetStore | None = None,
+        sink: EventSink = _ignore,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        worker: str = "router",
+    ) -> None:
+        self.settings = settings or Settings.from_environment()
+        if transport is None:
+            from router.httpx_transport import HttpxTransport  # noqa: PLC0415 - users of another need not load it
+
+            transport = HttpxTransport()
+        if self.settings.airgap_mode:
+            transport = GuardedTransport(transport, [self.settings.ollama_host])
+        ledger = Ledger(
+            budget_store or MemoryBudgetStore(),
+            limit_usd=self.settings.daily_spend_limit_usd,
+            lease_s=self.settings.budget_lease,
+            wall=wall,
+            sink=sink,
+            new_id=new_id,
+            worker=worker,
+        )
+        self._new_id = new_id
+        self._ports = Ports(
+            settings=self.settings,
+            transport=transport,
+            adapters={
+                provider: adapter(self.settings.base_url(provider), self.settings.api_key(provider))
+                for provider, adapter in _ADAPTERS.items()
+            },
+            health={provider: self._health(provider, sink, draw, worker) for provider in FAILOVER_CHAIN},
+            ledger=ledger,
+            sink=sink,
+            clock=clock,
+            wall=wall,
+            worker=worker,
+        )
+
+    async def route_request(
+        self, prompt: str, system_prompt: str | None = None, preferred_model: str = DEFAULT_PREFERRED
+    ) -> str:
+        """Return the answer's text. Raises what `complete` raises."""
+        messages = (Message(role="user", content=prompt),)
+        if system_prompt:
+            messages = (Message(role="system", content=system_prompt), *messages)
+        return (await self.complete(Request(messages=messages, model=preferred_model))).text
+
+    async def complete(self, request: Request) -> Reply:
+        """
+        Return the whole answer.
+
+        Raises SecurityError (air gap), RequestError (the request is at fault), BudgetExceeded, DeadlineExceeded, or
+        AllCloudsDownError when nobody could answer.
+        """
+        text: list[str] = []
+        async with aclosing(answer(self._identified(request), self._ports, stream=False)) as chunks:
+            async for chunk in chunks:
+                text.append(chunk.text)
+                if chunk.stop_reason is not None and chunk.usage is not None:
+                    return Reply(
+                        text="".join(text),
+                        provider=chunk.provider,
+                        model=chunk.model,
+                        usage=chunk.usage,
+                        stop_reason=chunk.stop_reason,
+                        cost_usd=chunk.cost_usd,
+                        attempts=chunk.attempts,
+                    )
+        raise SeawallError("the answer ended without its last chunk")
+
+    def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """
+        Return the answer chunk by chunk; the last has `stop_reason` set. Close it (`aclosing`) to stop early.
+
+        Iterating raises what `complete` raises; after the first text also ProviderError, with MIDSTREAM=error.
+        """
+        return answer(self._identified(request), self._ports, stream=True)
+
+    async def health_check(self) -> dict[str, dict[str, Any]]:
+        """
+        Return, for each provider: `reachable`, `breaker`, `cooling_down_s`, `latency_ms`, `last_error`, `alarm`.
+
+        Asks every provider that may be asked, all at once, for at most 3 s. Changes no breaker. `reachable` is None for
+        a provider without a key or behind the air gap.
+        """
+        names = list(FAILOVER_CHAIN)
+        reachable = await asyncio.gather(*(self._reachable(provider) for provider in names))
+        return {
+            str(provider): {"reachable": found} | self.status()[str(provider)]
+            for provider, found in zip(names, reachable, strict=True)
+        }
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of each provider without asking it."""
+        now_s = self._ports.clock()
+        return {str(provider): _shown(health, now_s) for provider, health in self._ports.health.items()}
+
+    async def is_local_available(self) -> bool:
+        """Return whether the local Ollama answers."""
+        return bool(await self._reachable(ModelType.LOCAL))
+
+    async def spent_usd(self) -> float:
+        """Return today's spend, settled and reserved, in US dollars."""
+        return await self._ports.ledger.spent_usd()
+
+    async def aclose(self) -> None:
+        """Book what is still being settled and close every connection."""
+        await self._ports.ledger.drain()
+        await self._ports.transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _identified(self, request: Request) -> Request:
+        return request if request.request_id else msgspec.structs.replace(request, request_id=self._new_id())
+
+    async def _reachable(self, provider: ModelType) -> bool | None:
+        settings = self.settings
+        if provider.is_cloud and (settings.airgap_mode or not settings.api_key(provider)):
+            return None
+        timeouts = Timeouts(connect_s=_HEALTH_S, first_byte_s=_HEALTH_S, idle_s=_HEALTH_S)
+        call = self._ports.adapters[provider].health_call(timeouts)
+        try:
+            async with asyncio.timeout(_HEALTH_S), self._ports.transport.send(call) as found:
+                return found.status == 200
+        except (ProviderError, TimeoutError):
+            return False
+
+    def _health(self, provider: ModelType, sink: EventSink, draw: Callable[[], float], worker: str) -> ProviderHealth:
+        settings = self.settings
+
+        def changed(old: BreakerState, new: BreakerState, generation: int, cause: str) -> None:
+            sink(
+                BreakerChange(
+                    worker=worker,
+                    provider=provider,
+                    from_state=old,
+                    to=new,
+                    generation=generation,
+                    cause=cause,
+                )
+            )
+
+        options = BreakerOptions(
+            failure_threshold=settings.circuit_breaker_failure_threshold,
+            recovery_timeout_s=settings.circuit_breaker_recovery_timeout,
+            backoff_factor=settings.circuit_breaker_backoff_factor,
+            recovery_timeout_max_s=settings.circuit_breaker_recovery_timeout_max,
+        )
+        return ProviderHealth(
+            provider,
+            Breaker(options, draw=draw, on_change=changed),
+            has_key=lambda: not provider.is_cloud or bool(settings.api_key(provider)),
+            retry_after_max_s=settings.retry_after_max,
+        )
+
+
+def _shown(health: ProviderHealth, now_s: float) -> dict[str, Any]:
+    view = health.view(now_s)
+    return {
+        "breaker": str(health.breaker.state),
+        "cooling_down_s": round(view.cooling_s, 3),
+        "has_key": view.has_key,
+        "latency_ms": None if health.latency_s is None else round(health.latency_s * 1000, 3),
+        "last_error": health.last_error,
+        "alarm": health.alarm,
+    }

@@ -1,0 +1,246 @@
+"""
+Every setting of the router, from the environment and a `.env` file.
+
+A field's name in upper case is the name of its environment variable. Durations are seconds, or a number with a unit
+(`300ms`, `5s`, `2m`). All violations are reported together.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+import msgspec
+
+from router.errors import ConfigurationError
+from router.models import ModelType
+
+__all__ = ["Secret", "Settings", "parse_seconds", "setting_names"]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off", ""}
+
+
+class Secret:
+    """A value that shows itself only when asked by `reveal`: never in a log, a repr or an exception."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(***)" if self._value else "Secret()"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Secret is not pickled: it would leave the process in the clear")
+
+    def reveal(self) -> str:
+        """Return the value itself, for the one place that sends it."""
+        return self._value
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How the router behaves. Durations in seconds, sizes in bytes, money in US dollars.
+
+    Raises ConfigurationError, naming every violation, when a value is out of its range.
+    """
+
+    gemini_api_key: Secret = Secret("")
+    """Key of the Gemini API; without one the provider is skipped (`no_key`)."""
+    anthropic_api_key: Secret = Secret("")
+    """Key of the Anthropic API; without one the provider is skipped (`no_key`)."""
+    openai_api_key: Secret = Secret("")
+    """Key of the OpenAI API; without one the provider is skipped (`no_key`)."""
+    gemini_base_url: str = "https://generativelanguage.googleapis.com"
+    """Where Gemini is called."""
+    anthropic_base_url: str = "https://api.anthropic.com"
+    """Where Claude is called."""
+    openai_base_url: str = "https://api.openai.com"
+    """Where OpenAI is called."""
+    ollama_host: str = "http://localhost:11434"
+    """Where the local Ollama is called; the only origin that the air gap allows."""
+    ollama_model: str = "llama3"
+    """The local model."""
+    ollama_timeout: float = 120.0
+    """First-byte timeout of the local model, which may have to load first."""
+    airgap_mode: bool = False
+    """Sovereign mode: nothing leaves for a cloud, whatever is asked."""
+    circuit_breaker_failure_threshold: int = 3
+    """Consecutive failures that open a provider's breaker."""
+    circuit_breaker_recovery_timeout: float = 60.0
+    """From the opening of a breaker to its probe."""
+    circuit_breaker_backoff_factor: float = 1.0
+    """Each failed probe multiplies the open time by this."""
+    circuit_breaker_recovery_timeout_max: float = 600.0
+    """Cap of the open time."""
+    connect_timeout: float = 5.0
+    """Bound of making a connection."""
+    first_byte_timeout: float = 30.0
+    """Bound from sending a request to the first byte of the answer's body."""
+    idle_timeout: float = 30.0
+    """Bound of the silence between two chunks."""
+    total_timeout: float = 300.0
+    """Bound of a whole request over all attempts."""
+    retry_after_max: float = 3600.0
+    """The longest cooldown that a provider's Retry-After can ask for."""
+    midstream: Literal["continue", "error"] = "continue"
+    """After a stream broke with text already delivered: let the next provider go on, or send an error event."""
+    default_max_tokens: int = 1024
+    """Sent as the limit of the answer when the caller names none: a reservation needs a bound."""
+    daily_spend_limit_usd: float = 50.0
+    """Budget of a UTC day over all paid providers."""
+    budget_lease: float = 600.0
+    """A reservation that nobody settles within this time is charged in full."""
+    answer_bytes_max: int = 16 * 1024 * 1024
+    """The longest answer body that is read."""
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name.upper()} is {getattr(self, name)}; it must be {words}"
+            for names, holds, words in _RANGES
+            for name in names
+            if not holds(getattr(self, name))
+        ]
+        for name in ("gemini_base_url", "anthropic_base_url", "openai_base_url", "ollama_host"):
+            url = urlsplit(str(getattr(self, name)))
+            if url.scheme not in ("http", "https") or not url.hostname or url.username:
+                problems.append(f"{name.upper()} must be http(s)://host[:port], without user or password")
+        if self.midstream not in ("continue", "error"):
+            problems.append(f"MIDSTREAM is {self.midstream!r}; it must be continue or error")
+        if problems:
+            raise ConfigurationError("; ".join(problems))
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env")
+    ) -> Settings:
+        """
+        Return the settings that the environment (default: the process's) and a `.env` file make.
+
+        The environment wins over the file. Raises ConfigurationError with every violation.
+        """
+        values = dict(_read_dotenv(dotenv)) if dotenv is not None and dotenv.is_file() else {}
+        values.update(os.environ if environment is None else environment)
+        return cls.from_mapping({n.lower(): values[n] for n in map(str.upper, setting_names()) if n in values})
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> Settings:
+        """Return settings from values by name in any case, as text or as numbers. Raises ConfigurationError."""
+        parsed: dict[str, Any] = {}
+        problems: list[str] = []
+        fields = {field.name: field for field in msgspec.structs.fields(cls)}
+        for key, value in values.items():
+            field = fields.get(key.lower())
+            if field is None:
+                problems.append(f"{key} is not a setting")
+                continue
+            try:
+                parsed[field.name] = _parse(field.type, value)
+            except ValueError as error:
+                shown = "its value" if field.type is Secret else repr(value)
+                problems.append(f"{key.upper()}: {shown} {error}")
+        if problems:
+            raise ConfigurationError("; ".join(problems))
+        return cls(**parsed)
+
+    def api_key(self, provider: ModelType) -> Secret:
+        """Return the key of a provider; an empty one for LOCAL."""
+        return {
+            ModelType.GEMINI: self.gemini_api_key,
+            ModelType.CLAUDE: self.anthropic_api_key,
+            ModelType.OPENAI: self.openai_api_key,
+            ModelType.LOCAL: Secret(""),
+        }[provider]
+
+    def base_url(self, provider: ModelType) -> str:
+        """Return where a provider is called, without a slash at the end."""
+        return {
+            ModelType.GEMINI: self.gemini_base_url,
+            ModelType.CLAUDE: self.anthropic_base_url,
+            ModelType.OPENAI: self.openai_base_url,
+            ModelType.LOCAL: self.ollama_host,
+        }[provider].rstrip("/")
+
+    def shown(self) -> dict[str, str]:
+        """Return every setting by its environment name as text, secrets masked."""
+        return {
+            name.upper(): ("***" if value else "") if isinstance(value, Secret) else str(value)
+            for name, value in msgspec.structs.asdict(self).items()
+        }
+
+
+def setting_names() -> tuple[str, ...]:
+    """Return the names of all settings in lower case."""
+    return tuple(field.name for field in msgspec.structs.fields(Settings))
+
+
+def parse_seconds(value: object) -> float:
+    """Return a duration in seconds from a number or from text such as `300ms`, `5s`, `2m`. Raises ValueError."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("is not a duration: write seconds, or a number with a unit (300ms, 5s, 2m)")
+    return float(found.group(1)) * _SECONDS[cast("str | None", found.group(2))]
+
+
+_POSITIVE = (
+    "ollama_timeout",
+    "circuit_breaker_recovery_timeout",
+    "circuit_breaker_recovery_timeout_max",
+    "connect_timeout",
+    "first_byte_timeout",
+    "idle_timeout",
+    "total_timeout",
+    "retry_after_max",
+    "budget_lease",
+)
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (_POSITIVE, lambda v: 0 < v <= 86_400, "above 0 and at most a day"),
+    (("circuit_breaker_failure_threshold",), lambda v: 1 <= v <= 10_000, "from 1 to 10000"),
+    (("circuit_breaker_backoff_factor",), lambda v: 1 <= v <= 10, "from 1 to 10"),
+    (("default_max_tokens",), lambda v: 1 <= v <= 1_000_000, "from 1 to 1000000"),
+    (("daily_spend_limit_usd",), lambda v: 0 <= v <= 1e9, "from 0 up"),
+    (("answer_bytes_max",), lambda v: 1024 <= v <= 2**30, "from 1 KiB to 1 GiB"),
+)
+
+
+def _parse(kind: Any, value: object) -> object:
+    if kind is Secret:
+        return value if isinstance(value, Secret) else Secret(str(value))
+    if kind is bool:
+        return _parse_bool(value)
+    if kind is float:
+        return parse_seconds(value)
+    if kind is int:
+        try:
+            return int(str(value))
+        except ValueError:
+            raise ValueError("is not a whole number") from None
+    return str(value)
+
+
+def _parse_bool(value: object) -> bool:
+    word = str(value).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("is neither true nor false")
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    from dotenv import dotenv_values  # noqa: PLC0415 - only where there is a file
+
+    return {key: value for key, value in dotenv_values(path).items() if value is not None}
