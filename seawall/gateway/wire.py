@@ -1,0 +1,192 @@
+"""
+OpenAI's Chat Completions format as the gateway speaks it: requests in, completions, chunks and errors out. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from router.errors import AllCloudsDownError, RequestError, SeawallError
+from router.models import DEFAULT_PREFERRED, Chunk, Message, Reply, Request, Usage
+
+__all__ = ["ChatRequest", "chunk_json", "completion_json", "error_json", "final_chunks", "headers_of", "parse_request"]
+
+DEFAULT_MODEL = "seawall"
+"""The model name that leaves the choice to the router's default chain."""
+
+
+class _TextPart(msgspec.Struct):
+    type: str
+    text: str | None = None
+
+
+class _Turn(msgspec.Struct):
+    role: str
+    content: str | list[_TextPart] | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class ChatRequest(msgspec.Struct):
+    """The fields of a chat completion request that the gateway reads; others are ignored unless they change meaning."""
+
+    messages: list[_Turn]
+    model: str = DEFAULT_MODEL
+    stream: bool = False
+    stream_options: _StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: str | list[str] | None = None
+    n: int | None = None
+    tools: Any = None
+    functions: Any = None
+    response_format: Any = None
+
+
+_Role = Literal["system", "user", "assistant"]
+_ROLES: dict[str, _Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_decoder = msgspec.json.Decoder(ChatRequest)
+_encode = msgspec.json.Encoder().encode
+
+
+def parse_request(body: bytes, request_id: str) -> tuple[ChatRequest, Request]:
+    """Return the request as sent and as the router takes it. Raises RequestError that names the field and the fix."""
+    try:
+        chat = _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RequestError(f"the body is not a chat completion request: {error}") from None
+    unsupported = [name for name in ("tools", "functions", "response_format") if getattr(chat, name)]
+    if unsupported:
+        raise RequestError(f"{', '.join(unsupported)}: not supported by this gateway; leave it out")
+    if chat.n not in (None, 1):
+        raise RequestError(f"n is {chat.n}; this gateway gives one answer a request, so leave it out")
+    if not chat.messages:
+        raise RequestError("messages is empty; send at least one")
+    max_tokens = chat.max_completion_tokens if chat.max_completion_tokens is not None else chat.max_tokens
+    if max_tokens is not None and not 1 <= max_tokens <= 1_000_000:
+        raise RequestError(f"max_tokens is {max_tokens}; it must be from 1 to 1000000")
+    stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ())
+    return chat, Request(
+        messages=tuple(_message(n, turn) for n, turn in enumerate(chat.messages)),
+        model=DEFAULT_PREFERRED if chat.model == DEFAULT_MODEL else chat.model,
+        max_tokens=max_tokens,
+        temperature=chat.temperature,
+        top_p=chat.top_p,
+        stop=stop,
+        request_id=request_id,
+    )
+
+
+def completion_json(reply: Reply, request_id: str, created_s: int) -> bytes:
+    """Return a whole answer as a `chat.completion`."""
+    return _encode(
+        {
+            "id": f"chatcmpl-{request_id}",
+            "object": "chat.completion",
+            "created": created_s,
+            "model": reply.model,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": reply.text},
+                    "finish_reason": reply.stop_reason,
+                }
+            ],
+            "usage": _usage(reply.usage),
+        }
+    )
+
+
+def chunk_json(chunk: Chunk, request_id: str, created_s: int, *, first: bool) -> bytes:
+    """Return one piece of a stream as a server-sent event."""
+    delta = {"role": "assistant", "content": chunk.text} if first else {"content": chunk.text}
+    return _event(_chunk(chunk, request_id, created_s, delta=delta, finish_reason=None))
+
+
+def final_chunks(chunk: Chunk, request_id: str, created_s: int, *, include_usage: bool) -> bytes:
+    """Return the end of a stream: finish reason, who wrote it, usage where it was asked for, `[DONE]`."""
+    last = _chunk(chunk, request_id, created_s, delta={}, finish_reason=chunk.stop_reason)
+    last["seawall"] = {
+        "provider": chunk.provider,
+        "continued": chunk.continued,
+        "attempts": len(chunk.attempts),
+        "cost_usd": chunk.cost_usd,
+    }
+    events = _event(last)
+    if include_usage and chunk.usage is not None:
+        usage = _chunk(chunk, request_id, created_s, delta={}, finish_reason=None)
+        usage["choices"] = []
+        usage["usage"] = _usage(chunk.usage)
+        events += _event(usage)
+    return events + b"data: [DONE]\n\n"
+
+
+def error_json(error: SeawallError) -> bytes:
+    """Return an error in OpenAI's form; `code` is the stable one."""
+    kind = "invalid_request_error" if error.status < 500 else "api_error"
+    return _encode({"error": {"message": str(error), "type": kind, "param": None, "code": error.code}})
+
+
+def headers_of(answered: Reply | Chunk) -> list[tuple[bytes, bytes]]:
+    """Return the `X-Seawall-*` headers that say who answered and at what cost, as far as that is known yet."""
+    headers = [
+        (b"x-seawall-provider", str(answered.provider).encode()),
+        (b"x-seawall-model", answered.model.encode()),
+    ]
+    if isinstance(answered, Reply):
+        headers.append((b"x-seawall-attempts", str(len(answered.attempts)).encode()))
+        headers.append((b"x-seawall-cost-usd", f"{answered.cost_usd:.6f}".encode()))
+    return headers
+
+
+def retry_after(error: SeawallError) -> list[tuple[bytes, bytes]]:
+    """Return the Retry-After header, in whole seconds rounded up, where the error knows a time."""
+    if isinstance(error, AllCloudsDownError) and error.retry_after_s is not None:
+        return [(b"retry-after", str(max(1, -int(-error.retry_after_s // 1))).encode())]
+    return []
+
+
+def _message(n: int, turn: _Turn) -> Message:
+    role = _ROLES.get(turn.role)
+    if role is None:
+        raise RequestError(f"messages[{n}].role is {turn.role!r}; known are {', '.join(_ROLES)}")
+    if isinstance(turn.content, list):
+        foreign = [part.type for part in turn.content if part.type != "text" or part.text is None]
+        if foreign:
+            raise RequestError(f"messages[{n}].content has a part of type {foreign[0]!r}; this gateway takes text")
+        return Message(role=role, content="".join(part.text or "" for part in turn.content))
+    if turn.content is None:
+        raise RequestError(f"messages[{n}].content is missing")
+    return Message(role=role, content=turn.content)
+
+
+def _chunk(
+    chunk: Chunk, request_id: str, created_s: int, *, delta: dict[str, Any], finish_reason: str | None
+) -> dict[str, Any]:
+    choices: Sequence[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
+    return {
+        "id": f"chatcmpl-{request_id}",
+        "object": "chat.completion.chunk",
+        "created": created_s,
+        "model": chunk.model,
+        "choices": choices,
+    }
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"data: " + _encode(data) + b"\n\n"
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }

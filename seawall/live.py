@@ -1,0 +1,129 @@
+"""
+What a run knows of itself while it runs, read from the event files as they grow.
+
+For progress, for `stop_when`, and to see that a fault was met. The verdict never comes from here: it is computed from
+the merged journal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+__all__ = ["FaultWatch", "LiveView"]
+
+_WINDOW_S = 60.0
+_READ_BYTES = 4 * 1024 * 1024  # of one file at one poll; the rest comes with the next
+
+
+class _Line(msgspec.Struct):
+    """The few fields of any event that matter here."""
+
+    kind: str
+    mono_ns: int
+    provider: str | None = None
+    outcome: str | None = None
+    behaviour: str | None = None
+    start_ns: int = 0
+    arrival_ns: int = 0
+    end_ns: int = 0
+    to: str | None = None
+
+
+class FaultWatch:
+    """Counts what overlapped a fault while it was in force: attempts for a toxic, applied behaviours otherwise."""
+
+    def __init__(self, fault_id: str, provider: str, active_ns: int, *, by_behaviour: bool) -> None:
+        self.fault_id = fault_id
+        self.provider = provider
+        self.active_ns = active_ns
+        self.healed_ns: int | None = None
+        self.by_behaviour = by_behaviour
+        self.met_calls = 0
+        self.met_attempts = 0
+
+    @property
+    def is_met(self) -> bool:
+        """Whether at least one call or attempt overlapped the fault."""
+        return bool(self.met_calls or self.met_attempts)
+
+    def evidence(self) -> dict[str, Any]:
+        """Return the counts for the journal."""
+        return {"calls": self.met_calls, "attempts": self.met_attempts}
+
+    def see(self, line: _Line) -> None:
+        """Take one `call` or `attempt`."""
+        if line.provider != self.provider:
+            return
+        start_ns = line.arrival_ns if line.kind == "call" else line.start_ns
+        if line.end_ns < self.active_ns or (self.healed_ns is not None and start_ns > self.healed_ns):
+            return
+        if line.kind == "call" and (not self.by_behaviour or line.behaviour == self.fault_id):
+            self.met_calls += 1
+        elif line.kind == "attempt" and not self.by_behaviour:
+            self.met_attempts += 1
+
+
+class LiveView:
+    """Follow the event files of `folder`. `poll` as often as fresh figures are needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._offsets: dict[Path, int] = {}
+        self._rest: dict[Path, bytes] = {}
+        self._decoder = msgspec.json.Decoder(_Line)
+        self._recent: deque[tuple[int, bool]] = deque()
+        self.outcomes: Counter[str] = Counter()
+        self.served: Counter[str] = Counter()
+        self.breakers: dict[str, str] = {}
+        self.watches: list[FaultWatch] = []
+
+    @property
+    def requests(self) -> int:
+        """How many requests have ended."""
+        return self.outcomes.total()
+
+    def success_rate(self, now_ns: int, window_s: float) -> float | None:
+        """Return the share of whole answers among the requests that ended in the last `window_s`; None for none."""
+        since_ns = now_ns - round(window_s * 1e9)
+        recent = [whole for end_ns, whole in self._recent if end_ns >= since_ns]
+        return sum(recent) / len(recent) if recent else None
+
+    def poll(self) -> None:
+        """Read what was appended since the last call."""
+        for path in sorted(self._folder.glob("events-*.jsonl")):
+            try:
+                with path.open("rb") as file:
+                    file.seek(self._offsets.get(path, 0))
+                    data = file.read(_READ_BYTES)
+                    self._offsets[path] = file.tell()
+            except OSError:
+                continue
+            *lines, self._rest[path] = (self._rest.get(path, b"") + data).split(b"\n")
+            for raw in lines:
+                self._take(raw)
+
+    def _take(self, raw: bytes) -> None:
+        try:
+            line = self._decoder.decode(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return  # the merger counts bad lines; here they are only not seen
+        match line.kind:
+            case "request":
+                self.outcomes[line.outcome or "unknown"] += 1
+                whole = line.outcome == "whole"
+                if whole and line.provider:
+                    self.served[line.provider] += 1
+                self._recent.append((line.end_ns, whole))
+                while self._recent and self._recent[0][0] < line.end_ns - round(_WINDOW_S * 1e9):
+                    self._recent.popleft()
+            case "call" | "attempt":
+                for watch in self.watches:
+                    watch.see(line)
+            case "breaker":
+                self.breakers[line.provider or ""] = line.to or ""
+            case _:
+                pass

@@ -1,0 +1,379 @@
+"""
+Carry out one scenario on the wire, from its text to its verdict. The engine of the harness.
+
+    recover what others left ─▶ start arena ─▶ load and faults ─▶ undo ─▶ stop ─▶ merge ─▶ judge, report
+
+Every way out of a run (its end, a failure, Ctrl-C, SIGTERM) goes through the same undo, stop, merge and report. After
+SIGKILL the children end by themselves, and `recover`, which every run begins with, takes back the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from faults.base import FaultError
+from faults.undo import UndoFile
+from router.errors import ConfigurationError, SeawallError
+from seawall.arenas.injector import PlannedFault, inject_and_heal
+from seawall.arenas.wire import LOAD_NAME, WireArena
+from seawall.console import Console, parts_line
+from seawall.journal.events import End, Header, JournalEvent, Process
+from seawall.journal.merge import merge
+from seawall.journal.writer import EventWriter
+from seawall.live import LiveView
+from seawall.paths import undo_dir
+from seawall.plan import count_of, duration_of
+from seawall.processes import Child, Processes
+from seawall.recover import recover
+from seawall.scenario import Loaded
+from seawall.systems import SystemUnderTest, system_named
+from seawall.toolchain import ToolchainError
+from seawall.verdicts.model import RunVerdict, Verdict
+from seawall.version import commit, versions_of
+
+__all__ = ["Exit", "Outcome", "run_scenario"]
+
+_T = TypeVar("_T")
+_TICK_S = 0.25
+_STATUS_EVERY_S = 5.0
+_LOAD_GRACE_S = 15.0
+_REPORTED = ("seawall", "locust", "gevent", "httpx", "uvicorn", "fastapi", "toxiproxy-python")
+
+
+class Exit(IntEnum):
+    """Exit codes of the command; the worst of several runs counts."""
+
+    PASS = 0
+    FAIL = 1
+    USAGE = 2
+    INVALID = 3
+    STOPPED = 4
+    NOT_UNDONE = 5
+    INTERRUPTED = 130
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run came to. `verdict` is None when it ended before there was anything to judge."""
+
+    folder: Path
+    verdict: RunVerdict | None
+    exit_code: Exit
+    detail: str | None = None
+
+
+Render = Callable[[Path], RunVerdict]
+"""Judges the journal in a run's folder and writes the reports beside it."""
+
+
+async def run_scenario(
+    loaded: Loaded, out: Path, *, console: Console, stop: asyncio.Event, render: Render, seed: int | None = None
+) -> Outcome:
+    """
+    Run one scenario and report on it into a new folder below `out`.
+
+    `stop` interrupts it: everything is undone, and what has run is reported. `seed` replaces the scenario's own.
+    Raises nothing for what a run may meet: it is in the outcome, with the exit code.
+    """
+    run = _Run(loaded, out, console, stop, seed)
+    try:
+        run.system.settings(run.scenario)
+    except ConfigurationError as error:
+        return Outcome(folder=run.folder, verdict=None, exit_code=Exit.USAGE, detail=f"system.settings: {error}")
+    recover(undo_dir(), emit=lambda line: None if line == "Nothing to undo." else console.line(line))
+    try:
+        run.folder.mkdir(parents=True)
+        run.writer = EventWriter(run.folder, "harness")
+        undo = UndoFile.create(undo_dir(), run.name)
+    except (OSError, FaultError) as error:
+        return Outcome(folder=run.folder, verdict=None, exit_code=Exit.INVALID, detail=f"the run cannot begin: {error}")
+    end = await _carried_out(run, undo)
+    if end.undone:
+        undo.close_clean()
+    else:
+        undo.close()
+    run.emit(end)
+    run.writer.close()
+    _link_latest(run.folder)
+    return _judged(run, end, render)
+
+
+class _Run:
+    """One run: its place on disk, its journal, what is seen of it."""
+
+    def __init__(self, loaded: Loaded, out: Path, console: Console, stop: asyncio.Event, seed: int | None) -> None:
+        scenario = loaded.scenario
+        self.scenario = scenario if seed is None else scenario.model_copy(update={"seed": seed})
+        self.loaded = loaded
+        stem = Path(loaded.name).stem
+        self.scenario_name = stem
+        self.name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        self.folder = out / self.name
+        self.console = console
+        self.stop = stop
+        self.abort = asyncio.Event()
+        self.reason: Literal["finished", "interrupted", "stopped", "error"] = "finished"
+        self.detail: str | None = None
+        self.system: SystemUnderTest = system_named(self.scenario.system.gateway)
+        self.live = LiveView(self.folder)
+        self.t0_ns: int | None = None
+        self.load_end_ns: int | None = None
+        self.writer: EventWriter | None = None
+        self.stopping = False
+        self.lost: str | None = None
+
+    def emit(self, event: JournalEvent) -> None:
+        """Write to the harness's own part of the journal; when that fails, the run is broken off."""
+        if self.writer is None:
+            return
+        try:
+            self.writer.write(event)
+        except OSError as error:
+            self.end("error", f"the journal cannot be written: {error.strerror}")
+
+    def end(self, reason: Literal["interrupted", "stopped", "error"], detail: str) -> None:
+        """Break the run off. The first reason stays."""
+        if not self.abort.is_set():
+            self.reason, self.detail = reason, detail
+            self.abort.set()
+
+    def since_start_s(self) -> float:
+        """Return seconds since the start of the load, 0 before it."""
+        return 0.0 if self.t0_ns is None else (time.monotonic_ns() - self.t0_ns) / 1e9
+
+    def on_process(
+        self, name: str, action: Literal["start", "ready", "stop", "exit"], pid: int, code: int | None
+    ) -> None:
+        """Journal what happens to a process; one that ends unasked ends the run."""
+        self.emit(Process(name=name, action=action, pid=pid, code=code))
+        if action == "exit" and not self.stopping and name != LOAD_NAME:
+            self.end("error", f"{name} (pid {pid}) ended unasked with exit code {code}; see {self.folder / name}.log")
+
+
+async def _carried_out(run: _Run, undo: UndoFile) -> End:
+    """Start the arena, run load and faults, undo, stop, and say how it ended."""
+    undone = True
+    watcher = asyncio.create_task(_interrupted(run))
+    async with Processes(on_event=run.on_process) as processes:
+        arena = WireArena(
+            run.scenario,
+            run.system,
+            run.folder,
+            run.name,
+            undo=undo,
+            processes=processes,
+            progress=run.console.line,
+        )
+        try:
+            started = await _unless_aborted(run, _started(run, arena))
+            if started is not None:
+                undone = await _under_load(run, *started, undo)
+        except (SeawallError, ToolchainError, FaultError, OSError) as error:
+            run.end("error", str(error))
+        finally:
+            run.stopping = True
+            watcher.cancel()
+            undone = await arena.remove_proxies() and undone
+            await processes.stop_all()
+    return End(
+        reason=run.reason,
+        detail=run.detail,
+        load_start_ns=run.t0_ns,
+        load_end_ns=run.load_end_ns,
+        undone=undone if run.t0_ns is not None and run.scenario.faults else None if undone else False,
+    )
+
+
+async def _started(run: _Run, arena: WireArena) -> tuple[Child, list[PlannedFault]]:
+    """Bring the arena up to the moment at which the load begins; return the load generator and the bound faults."""
+    began = time.monotonic()
+    toxiproxy = await arena.resolve()
+    run.emit(_header(run, toxiproxy.version))
+    await arena.start()
+    faults = arena.planned_faults()
+    for fault in faults:
+        run.emit(fault.event("planned"))
+        await fault.prover.prepare()
+    load, run.t0_ns = await arena.start_load()
+    run.console.line(parts_line(toxiproxy, run.system, time.monotonic() - began))
+    return load, faults
+
+
+async def _under_load(run: _Run, load: Child, faults: list[PlannedFault], undo: UndoFile) -> bool:
+    """Let load and faults run to their end, and return whether every fault was verified undone."""
+
+    async def carry(fault: PlannedFault) -> bool:
+        return await inject_and_heal(
+            fault,
+            t0_s=(run.t0_ns or 0) / 1e9,
+            clock=time.monotonic,
+            stop=run.abort,
+            undo=undo,
+            live=run.live,
+            emit=lambda event: _tell(run, event),
+        )
+
+    carried = [asyncio.create_task(carry(fault)) for fault in faults]
+    ticker = asyncio.create_task(_tick(run))
+    try:
+        await _load_ended(run, load)
+    finally:
+        results = await asyncio.gather(*carried, return_exceptions=True)
+        ticker.cancel()
+        await asyncio.gather(ticker, return_exceptions=True)
+    run.load_end_ns = time.monotonic_ns() if run.load_end_ns is None else run.load_end_ns
+    run.live.poll()
+    _emit_met(run, faults)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return all(result is True for result in results)
+
+
+async def _load_ended(run: _Run, load: Child) -> None:
+    """Wait for the load generator's end, or end it when the run is broken off or it overstays."""
+    plan = run.scenario.load.plan(run.scenario.seed)
+    limit_s = duration_of(plan) + plan.deadline_s + _LOAD_GRACE_S
+    aborted = asyncio.ensure_future(run.abort.wait())
+    ended = asyncio.ensure_future(load.wait())
+    await asyncio.wait((aborted, ended), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+    if not ended.done():
+        if not run.abort.is_set():
+            run.end("error", f"the load generator did not end within {limit_s:.0f} s; see {load.log}")
+        await load.stop()
+    code = await ended
+    aborted.cancel()
+    run.load_end_ns = time.monotonic_ns()
+    if code != 0 and not run.abort.is_set():
+        run.end("error", f"the load generator ended with exit code {code}; see {load.log}")
+
+
+async def _tick(run: _Run) -> None:
+    """Follow the run while it lasts: progress, met faults, `stop_when`."""
+    total = count_of(run.scenario.load.plan(run.scenario.seed))
+    said_s = 0.0
+    low_since_s: float | None = None
+    met: set[str] = set()
+    while True:
+        await asyncio.sleep(_TICK_S)
+        run.live.poll()
+        for watch in run.live.watches:
+            if watch.is_met and watch.fault_id not in met:
+                met.add(watch.fault_id)
+                run.console.event(run.since_start_s(), f"fault {watch.fault_id}: met by traffic")
+        if run.since_start_s() - said_s >= _STATUS_EVERY_S:
+            said_s = run.since_start_s()
+            run.console.status(said_s, total, run.live)
+        low_since_s = _check_stop(run, low_since_s)
+
+
+def _check_stop(run: _Run, low_since_s: float | None) -> float | None:
+    """Break the run off once `stop_when` has held for its time; return since when it holds."""
+    rule = run.scenario.stop_when
+    if rule is None:
+        return None
+    now_s = run.since_start_s()
+    rate = run.live.success_rate(time.monotonic_ns(), max(1.0, rule.for_))
+    if rate is None or not rule.success_rate.holds(rate):
+        return None
+    since_s = now_s if low_since_s is None else low_since_s
+    if now_s - since_s >= rule.for_:
+        run.end("stopped", f"stop_when: success rate {rate:.1%} was {rule.success_rate.text} for {rule.for_:g} s")
+    return since_s
+
+
+def _emit_met(run: _Run, faults: list[PlannedFault]) -> None:
+    by_id = {fault.fault.id: fault for fault in faults}
+    for watch in run.live.watches:
+        if watch.is_met:
+            run.emit(by_id[watch.fault_id].event("met", watch.evidence()))
+
+
+def _tell(run: _Run, event: JournalEvent) -> None:
+    run.emit(event)
+    run.console.fault(run.since_start_s(), event)
+
+
+async def _interrupted(run: _Run) -> None:
+    await run.stop.wait()
+    run.console.line("stopping: healing faults, ending processes, writing the report (this takes a few seconds)")
+    run.end("interrupted", "interrupted by a signal")
+
+
+async def _unless_aborted(run: _Run, work: Coroutine[Any, Any, _T]) -> _T | None:
+    """Return what `work` gives, or None when the run is broken off before it is done."""
+    task = asyncio.create_task(work)
+    aborted = asyncio.create_task(run.abort.wait())
+    try:
+        await asyncio.wait((task, aborted), return_when=asyncio.FIRST_COMPLETED)
+        if not run.abort.is_set():
+            return task.result()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, SeawallError, OSError, FaultError):
+            await task
+        return None
+    finally:
+        aborted.cancel()
+
+
+def _header(run: _Run, toxiproxy_version: str) -> Header:
+    loaded = run.loaded
+    return Header(
+        run=run.name,
+        title=run.scenario.title,
+        scenario=loaded.text,
+        scenario_name=run.scenario_name,
+        scenario_sha256=loaded.sha256,
+        seed=run.scenario.seed,
+        arena="wire",
+        system=f"{run.system.name} {run.system.version()}",
+        commit=commit(),
+        versions=versions_of(_REPORTED) | {"toxiproxy": toxiproxy_version},
+        settings=run.system.settings(run.scenario),
+        observes=list(run.system.observes),
+    )
+
+
+def _judged(run: _Run, end: End, render: Render) -> Outcome:
+    try:
+        merge(run.folder)
+        verdict = render(run.folder)
+    except (SeawallError, OSError) as error:
+        return Outcome(
+            folder=run.folder,
+            verdict=None,
+            exit_code=Exit.INVALID,
+            detail=f"{run.detail or 'the run ended'}; no report: {error}",
+        )
+    return Outcome(folder=run.folder, verdict=verdict, exit_code=_exit_code(end, verdict), detail=run.detail)
+
+
+def _exit_code(end: End, verdict: RunVerdict) -> Exit:
+    if end.undone is False:
+        return Exit.NOT_UNDONE
+    if end.reason == "interrupted":
+        return Exit.INTERRUPTED
+    if end.reason == "stopped":
+        return Exit.STOPPED
+    if verdict.verdict is Verdict.FAIL:
+        return Exit.FAIL
+    return Exit.INVALID if end.reason == "error" or verdict.verdict is Verdict.INVALID else Exit.PASS
+
+
+def _link_latest(folder: Path) -> None:
+    """Let `latest` beside the run's folder lead to it. A file system without links does without."""
+    link = folder.parent / "latest"
+    draft = folder.parent / f".latest-{os.getpid()}"
+    with contextlib.suppress(OSError):
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(folder.name, target_is_directory=True)
+        draft.replace(link)
