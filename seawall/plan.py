@@ -118,6 +118,6 @@ def _times(stages: tuple[RateStage, ...]) -> Iterator[float]:
 
 
 def _solve(rate: float, slope: float, amount: float) -> float:
-    if abs(slope) < 1e-12:
-        return amount / rate
-    return (-rate + max(rate * rate + 2 * slope * amount, 0.0) ** 0.5) / slope
+    # The textbook form, (-rate + sqrt(…)) / slope, loses its digits where the rate hardly changes.
+    root = max(rate * rate + 2 * slope * amount, 0.0) ** 0.5
+    return 2 * amount / (rate + root) if amount else 0.0
