@@ -5,6 +5,8 @@ The router core: send a prompt to Gemini, Claude, OpenAI or a local Ollama, and 
     text = await router.route_request("What does a seawall do?")
 """
 
+from __future__ import annotations
+
 from router.errors import (
     AllCloudsDownError,
     BudgetExceeded,

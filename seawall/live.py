@@ -34,12 +34,18 @@ class _Line(msgspec.Struct):
 
 
 class FaultWatch:
-    """Counts what overlapped a fault while it was in force: attempts for a toxic, applied behaviours otherwise."""
+    """
+    Counts what overlapped a fault while it was in force.
 
-    def __init__(self, fault_id: str, provider: str, active_ns: int, *, by_behaviour: bool) -> None:
+    A toxic counts from the moment it is proven (`active_ns`). That a provider says of a call that it applied the
+    behaviour is a proof of its own: such calls count from the injection, for the first may be the last for long
+    (Retry-After).
+    """
+
+    def __init__(self, fault_id: str, provider: str, *, by_behaviour: bool) -> None:
         self.fault_id = fault_id
         self.provider = provider
-        self.active_ns = active_ns
+        self.active_ns: int | None = None
         self.healed_ns: int | None = None
         self.by_behaviour = by_behaviour
         self.met_calls = 0
@@ -47,8 +53,8 @@ class FaultWatch:
 
     @property
     def is_met(self) -> bool:
-        """Whether at least one call or attempt overlapped the fault."""
-        return bool(self.met_calls or self.met_attempts)
+        """Whether the fault was in force and at least one call or attempt overlapped it."""
+        return self.active_ns is not None and bool(self.met_calls or self.met_attempts)
 
     def evidence(self) -> dict[str, Any]:
         """Return the counts for the journal."""
@@ -58,12 +64,17 @@ class FaultWatch:
         """Take one `call` or `attempt`."""
         if line.provider != self.provider:
             return
-        start_ns = line.arrival_ns if line.kind == "call" else line.start_ns
-        if line.end_ns < self.active_ns or (self.healed_ns is not None and start_ns > self.healed_ns):
+        if self.by_behaviour:
+            self.met_calls += line.kind == "call" and line.behaviour == self.fault_id
             return
-        if line.kind == "call" and (not self.by_behaviour or line.behaviour == self.fault_id):
+        start_ns = line.arrival_ns if line.kind == "call" else line.start_ns
+        if self.active_ns is None or line.end_ns < self.active_ns:
+            return
+        if self.healed_ns is not None and start_ns > self.healed_ns:
+            return
+        if line.kind == "call":
             self.met_calls += 1
-        elif line.kind == "attempt" and not self.by_behaviour:
+        else:
             self.met_attempts += 1
 
 

@@ -1,5 +1,7 @@
 """The four providers' wire formats, written by hand on the transport seam."""
 
+from __future__ import annotations
+
 from router.adapters.base import Adapter, LLMProvider, Piece, Prompt, converse
 from router.adapters.claude import ClaudeAdapter
 from router.adapters.gemini import GeminiAdapter

@@ -164,21 +164,24 @@ async def converse(
         _check_type(answer, adapter.stream_type if prompt.stream else "application/json")
         if not prompt.stream:
             piece = adapter.parse(await _whole(answer, answer_bytes_max))
-            if not piece.text and piece.stop_reason == "stop":
+            if not (piece.text or prompt.so_far) and piece.stop_reason == "stop":
                 raise InvalidAnswer("the answer has no text")
             yield piece
             return
-        finished = False
+        finished, has_text = False, bool(prompt.so_far)
         try:
             async with aclosing(_events(adapter, answer, answer_bytes_max)) as pieces:
                 async for piece in pieces:
                     finished = finished or piece.stop_reason is not None
+                    has_text = has_text or bool(piece.text) or piece.stop_reason not in (None, "stop")
                     yield piece
         except TransportError:
             if not finished:
                 raise
         if not finished:
             raise TruncatedBody("the stream ended without its end marker")
+        if not has_text:
+            raise InvalidAnswer("the stream has no text")
 
 
 def error_of(

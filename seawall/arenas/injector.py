@@ -76,14 +76,14 @@ async def inject_and_heal(
     record = fault.prepare()
     number = await asyncio.to_thread(undo.append, record)
     heal_at_s = t0_s + planned.start_s + planned.duration_s
-    watch: FaultWatch | None = None
+    watch = FaultWatch(fault.id, fault.target, by_behaviour=prover.by_behaviour)
+    live.watches.append(watch)
     emit(planned.event("injecting"))
     try:
         await asyncio.to_thread(fault.inject)
         evidence = await prover.active(max(0.0, heal_at_s - clock()), stop)
         if evidence is not None:
-            watch = FaultWatch(fault.id, fault.target, round(clock() * 1e9), by_behaviour=prover.by_behaviour)
-            live.watches.append(watch)
+            watch.active_ns = round(clock() * 1e9)
             emit(planned.event("active", evidence))
         await _until(heal_at_s, clock, stop)
     except FaultError as error:
@@ -93,8 +93,7 @@ async def inject_and_heal(
     try:
         await asyncio.to_thread(registry.undo, record, deadline_s=_UNDO_DEADLINE_S)
         gone = await prover.healed(_HEALED_DEADLINE_S)
-        if watch is not None:
-            watch.healed_ns = round(clock() * 1e9)
+        watch.healed_ns = round(clock() * 1e9)
         if gone is not None:
             emit(planned.event("healed", gone))
         verified = await asyncio.to_thread(registry.verify, record, deadline_s=_UNDO_DEADLINE_S)

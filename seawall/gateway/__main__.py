@@ -1,5 +1,7 @@
 """`python -m seawall.gateway`: one worker."""
 
+from __future__ import annotations
+
 from seawall.gateway.serve import main
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Systems under test: one module a gateway, all of the shape that `base` gives."""
 
+from __future__ import annotations
+
 from seawall.systems.base import Launch, SystemUnderTest
 from seawall.systems.seawall import SeawallSystem
 

@@ -1,0 +1,254 @@
+"""
+Helpers for tests of code that uses the router: a clock that is moved by hand, scripted providers, captured events.
+
+    script = ScriptedTransport({"gemini": [Answering(status=503)], "claude": [Answering(text="hello")]})
+    router = scripted_router(script)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from router.errors import TransportError
+from router.events import Event
+from router.hybrid import HybridRouter
+from router.models import ModelType
+from router.settings import Secret, Settings
+from router.transport import Answer, Call
+
+__all__ = ["Answering", "CapturedEvents", "FakeClock", "ScriptedTransport", "scripted_router", "test_settings"]
+
+_HOSTS = {ModelType.GEMINI: 1, ModelType.CLAUDE: 2, ModelType.OPENAI: 3, ModelType.LOCAL: 4}
+
+
+class FakeClock:
+    """Seconds that pass only when `advance` is called."""
+
+    def __init__(self, now_s: float = 1000.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_s += seconds
+
+
+class CapturedEvents(list[Event]):
+    """A sink that keeps every event: pass it as `sink`."""
+
+    def __call__(self, event: Event) -> None:
+        self.append(event)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """Return the events of one kind, in order."""
+        return [event for event in self if isinstance(event, kind)]
+
+
+class Answering(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One scripted answer. `text` is given in the vendor's own format, JSON or stream as it was asked for.
+
+    `cut_after` breaks a stream after so many pieces of the text with `error`; with `text` None, `error` is raised at
+    once. `body` replaces the vendor's format by these bytes. `delay_s` passes first, in real time.
+    """
+
+    status: int = 200
+    text: str | None = "ok"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    content_type: str | None = None
+    error: TransportError | None = None
+    cut_after: int | None = None
+    delay_s: float = 0.0
+
+
+class ScriptedTransport:
+    """
+    A `Transport` that plays a script a provider: the n-th call gets the n-th answer, and the last one for ever.
+
+    `calls` keeps (provider, call) in the order of sending; `open_calls` counts those not yet left.
+    """
+
+    def __init__(self, script: Mapping[str, Sequence[Answering]]) -> None:
+        self._script = {ModelType(name): list(answers) for name, answers in script.items()}
+        self._played: dict[ModelType, int] = dict.fromkeys(ModelType, 0)
+        self.calls: list[tuple[ModelType, Call]] = []
+        self.open_calls = 0
+
+    def calls_to(self, provider: str) -> list[Call]:
+        """Return the calls that a provider got."""
+        return [call for name, call in self.calls if name == provider]
+
+    def send(self, call: Call) -> AbstractAsyncContextManager[Answer]:
+        """See `router.transport.Transport`."""
+        return self._send(call)
+
+    async def aclose(self) -> None:
+        """See `router.transport.Transport`."""
+
+    @asynccontextmanager
+    async def _send(self, call: Call) -> AsyncGenerator[Answer]:
+        provider = next(name for name, host in _HOSTS.items() if f"127.0.0.{host}:" in call.url)
+        self.calls.append((provider, call))
+        answers = self._script.get(provider, [Answering()])
+        answer = answers[min(self._played[provider], len(answers) - 1)]
+        self._played[provider] += 1
+        self.open_calls += 1
+        try:
+            await asyncio.sleep(answer.delay_s)
+            if answer.error is not None and answer.text is None:
+                raise answer.error
+            yield _ScriptedAnswer(provider, call, answer)
+        finally:
+            self.open_calls -= 1
+
+
+def test_settings(**values: object) -> Settings:
+    """Return settings with keys for every provider and addresses that `ScriptedTransport` knows."""
+    base: dict[str, object] = {
+        "gemini_api_key": Secret("gemini-key"),
+        "anthropic_api_key": Secret("claude-key"),
+        "openai_api_key": Secret("openai-key"),
+        "gemini_base_url": "http://127.0.0.1:1",
+        "anthropic_base_url": "http://127.0.0.2:1",
+        "openai_base_url": "http://127.0.0.3:1",
+        "ollama_host": "http://127.0.0.4:1",
+    }
+    return Settings.from_mapping(base | values)
+
+
+test_settings.__test__ = False  # type: ignore[attr-defined]  # pytest must not collect it where it is imported
+
+
+def scripted_router(
+    transport: ScriptedTransport,
+    *,
+    settings: Settings | None = None,
+    clock: FakeClock | None = None,
+    wall: FakeClock | None = None,
+    sink: CapturedEvents | None = None,
+) -> HybridRouter:
+    """Return a router on `transport`, with a clock that stands still, no jitter and ids that count from 1."""
+    numbers = itertools.count(1)
+    return HybridRouter(
+        settings or test_settings(),
+        transport=transport,
+        clock=clock or FakeClock(),
+        wall=wall or FakeClock(1_700_000_000.0),
+        draw=lambda: 0.0,
+        new_id=lambda: f"id{next(numbers)}",
+        sink=sink if sink is not None else CapturedEvents(),
+    )
+
+
+class _ScriptedAnswer:
+    def __init__(self, provider: ModelType, call: Call, answer: Answering) -> None:
+        stream = _is_stream(provider, call)
+        json_type = "application/json"
+        stream_type = "application/x-ndjson" if provider is ModelType.LOCAL else "text/event-stream"
+        kind = answer.content_type or (stream_type if stream and answer.status == 200 else json_type)
+        self.status = answer.status
+        self.headers: Mapping[str, tuple[str, ...]] = {"content-type": (kind,)} | {
+            name: (value,) for name, value in answer.headers
+        }
+        self.body = self._chunks(provider, stream, answer)
+
+    @staticmethod
+    async def _chunks(provider: ModelType, stream: bool, answer: Answering) -> AsyncIterator[bytes]:
+        if answer.body is not None:
+            yield answer.body
+            return
+        if answer.status != 200:
+            yield msgspec.json.encode({"error": {"message": "scripted", "type": "scripted"}})
+            return
+        text = answer.text or ""
+        if not stream:
+            yield msgspec.json.encode(_whole(provider, text))
+            return
+        words = [word + " " for word in text.split(" ")]
+        words[-1] = words[-1].removesuffix(" ")
+        for n, word in enumerate(words):
+            if n == answer.cut_after:
+                break
+            yield _event(provider, _piece(provider, word))
+            await asyncio.sleep(0)
+        if answer.cut_after is not None:
+            if answer.error is not None:
+                raise answer.error
+            return
+        for last in _last(provider, len(words)):
+            yield _event(provider, last)
+
+
+def _is_stream(provider: ModelType, call: Call) -> bool:
+    if provider is ModelType.GEMINI:
+        return "streamGenerateContent" in call.url
+    return bool(call.body) and bool(msgspec.json.decode(call.body).get("stream"))
+
+
+def _event(provider: ModelType, data: Any) -> bytes:
+    line = data if isinstance(data, bytes) else msgspec.json.encode(data)
+    return line + b"\n" if provider is ModelType.LOCAL else b"data: " + line + b"\n\n"
+
+
+def _whole(provider: ModelType, text: str) -> dict[str, Any]:
+    tokens = len(text.split(" "))
+    return {
+        ModelType.GEMINI: {
+            "candidates": [{"content": {"parts": [{"text": text}]}, "finishReason": "STOP"}],
+            "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": tokens},
+        },
+        ModelType.CLAUDE: {
+            "content": [{"type": "text", "text": text}],
+            "stop_reason": "end_turn",
+            "usage": {"input_tokens": 5, "output_tokens": tokens},
+        },
+        ModelType.OPENAI: {
+            "choices": [{"message": {"content": text}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 5, "completion_tokens": tokens},
+        },
+        ModelType.LOCAL: {
+            "message": {"content": text},
+            "done": True,
+            "done_reason": "stop",
+            "prompt_eval_count": 5,
+            "eval_count": tokens,
+        },
+    }[provider]
+
+
+def _piece(provider: ModelType, text: str) -> dict[str, Any]:
+    return {
+        ModelType.GEMINI: {"candidates": [{"content": {"parts": [{"text": text}]}}]},
+        ModelType.CLAUDE: {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}},
+        ModelType.OPENAI: {"choices": [{"delta": {"content": text}}]},
+        ModelType.LOCAL: {"message": {"content": text}, "done": False},
+    }[provider]
+
+
+def _last(provider: ModelType, tokens: int) -> list[Any]:
+    if provider is ModelType.GEMINI:
+        usage = {"promptTokenCount": 5, "candidatesTokenCount": tokens}
+        return [{"candidates": [{"finishReason": "STOP"}], "usageMetadata": usage}]
+    if provider is ModelType.CLAUDE:
+        started = {"type": "message_start", "message": {"usage": {"input_tokens": 5}}}
+        delta = {"stop_reason": "end_turn"}
+        return [
+            started,
+            {"type": "message_delta", "delta": delta, "usage": {"output_tokens": tokens}},
+            {"type": "message_stop"},
+        ]
+    if provider is ModelType.OPENAI:
+        usage = {"prompt_tokens": 5, "completion_tokens": tokens}
+        return [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": usage}, b"[DONE]"]
+    return [
+        {"message": {"content": ""}, "done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": tokens}
+    ]
