@@ -1,0 +1,156 @@
+"""Ollama's chat, as its API writes it: one JSON object a line by default, or a single one with `stream: false`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from seawall.emulators.wire import (
+    Answer,
+    EmulatedCall,
+    HttpRequest,
+    Message,
+    Reply,
+    call_of,
+    reply_json,
+    retry_header,
+)
+
+__all__ = ["PROVIDER", "epilogue", "error", "event", "headers", "parse", "prologue", "whole"]
+
+PROVIDER: str = "local"
+
+_MODELS = ("llama3:latest", "llama3:8b", "mistral:latest")
+_CREATED_AT = "2025-01-01T00:00:00Z"
+_VERSION = "0.12.0"
+_GETS = ("/", "/api/tags", "/api/version")
+_ERRORS = {
+    404: "model not found, try pulling it first",
+    413: "http: request body too large",
+    429: "too many requests",
+    503: "server busy, please try again.  maximum pending requests exceeded",
+}
+
+
+class _Options(msgspec.Struct):
+    num_predict: int | None = None
+
+
+class _ChatRequest(msgspec.Struct):
+    model: str = ""
+    messages: list[Message] = []
+    stream: bool | None = None
+    options: _Options | None = None
+
+
+_decode = msgspec.json.Decoder(_ChatRequest).decode
+
+
+def parse(request: HttpRequest) -> EmulatedCall | Reply:
+    """Return the call, or what Ollama tells of itself, or its error. Ollama asks for no key."""
+    match request.method, request.path:
+        case ("GET", "/"):
+            return Reply(status=200, body=b"Ollama is running", headers=(("content-type", "text/plain"),))
+        case ("GET", "/api/version"):
+            return reply_json(200, {"version": _VERSION})
+        case ("GET", "/api/tags"):
+            return reply_json(200, {"models": [_tag(name) for name in _MODELS]})
+        case ("POST", "/api/chat"):
+            return _parse_body(request)
+        case (_, path) if path == "/api/chat" or path in _GETS:
+            return error(405, "405 method not allowed")
+        case _:
+            return error(404, "404 page not found")
+
+
+def _parse_body(request: HttpRequest) -> EmulatedCall | Reply:
+    try:
+        body = _decode(request.body)
+    except msgspec.DecodeError as problem:
+        return error(400, f"invalid JSON: {problem}")
+    if not body.model:
+        return error(400, "model is required")
+    if not body.messages:
+        return error(400, "messages are required")
+    limit = body.options.num_predict if body.options else None
+    return call_of(
+        PROVIDER,
+        body.messages,
+        model=body.model,
+        stream=body.stream is not False,
+        # Ollama's -1 and -2 mean "as long as it takes".
+        max_tokens=limit if limit is not None and limit > 0 else None,
+    )
+
+
+def error(status: int, message: str | None = None, retry_after_s: float | None = None) -> Reply:
+    """Return Ollama's error with this HTTP status."""
+    default = _ERRORS.get(status, "an error was encountered while running the model")
+    return reply_json(status, {"error": message or default}, retry_header(retry_after_s))
+
+
+def headers(answer: Answer) -> tuple[tuple[str, str], ...]:
+    """Return the headers of the answer."""
+    return (("content-type", "application/x-ndjson" if answer.call.stream else "application/json; charset=utf-8"),)
+
+
+def whole(answer: Answer) -> bytes:
+    """Return the body of the JSON answer."""
+    return msgspec.json.encode({**_message(answer, answer.text), **_done(answer)})
+
+
+def prologue(answer: Answer) -> bytes:
+    """Return nothing: the first line is the first token's."""
+    return b""
+
+
+def event(answer: Answer, token: str) -> bytes:
+    """Return the line of one token."""
+    return msgspec.json.encode({**_message(answer, token), "done": False}) + b"\n"
+
+
+def epilogue(answer: Answer) -> bytes:
+    """Return the line with `done`, its reason, and the counts."""
+    return msgspec.json.encode({**_message(answer, ""), **_done(answer)}) + b"\n"
+
+
+def _message(answer: Answer, text: str) -> dict[str, Any]:
+    return {
+        "model": answer.call.model,
+        "created_at": _CREATED_AT,
+        "message": {"role": "assistant", "content": text},
+    }
+
+
+def _done(answer: Answer) -> dict[str, Any]:
+    total_ns = round(answer.duration_s * 1e9)
+    return {
+        "done_reason": answer.finish,
+        "done": True,
+        "total_duration": total_ns,
+        "load_duration": 0,
+        "prompt_eval_count": answer.call.prompt_tokens,
+        "prompt_eval_duration": 0,
+        "eval_count": len(answer.tokens),
+        "eval_duration": total_ns,
+    }
+
+
+def _tag(name: str) -> dict[str, Any]:
+    family = name.partition(":")[0]
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": _CREATED_AT,
+        "size": 1,
+        "digest": "0" * 64,
+        "details": {
+            "parent_model": "",
+            "format": "gguf",
+            "family": family,
+            "families": [family],
+            "parameter_size": "8B",
+            "quantization_level": "Q4_0",
+        },
+    }
