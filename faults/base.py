@@ -30,8 +30,15 @@ class Undo(msgspec.Struct, frozen=True, kw_only=True):
 class Fault(Protocol):
     """One injectable fault, bound to the address of its target. Calls block; run them in a thread."""
 
-    id: str
-    target: str
+    @property
+    def id(self) -> str:
+        """The fault's name in the scenario."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """The provider or part that it harms."""
+        ...
 
     def describe(self) -> str:
         """Return the fault in a few words, such as `toxic timeout (timeout 0 ms, downstream)`."""
