@@ -2,59 +2,108 @@
 Quantities of the scenario language: a unit on every one.
 
 `8s`, `300ms`, `1.5m` are durations; `20/s`, `300/m` rates; `30%` shares; `">= 99.9%"`, `"< 800ms"`, `">= 20"` limits.
+Read exactly (decimal, then rounded once), so that what is written as JSON or YAML again reads back as the same number.
 """
 
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
+from seawall.scenario.problems import shown
+
 __all__ = [
+    "DURATION_MAX_S",
+    "RATE_MAX",
     "Duration",
     "Limit",
     "LimitText",
+    "PositiveDuration",
+    "PositiveShare",
     "Rate",
     "Share",
+    "duration_text",
     "parse_duration",
     "parse_limit",
     "parse_rate",
     "parse_share",
+    "rate_text",
+    "share_text",
 ]
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_DURATION = re.compile(rf"^{_NUMBER}\s*(ms|s|m|h)$")
-_RATE = re.compile(rf"^{_NUMBER}\s*/\s*(s|m|h)$")
-_SHARE = re.compile(rf"^{_NUMBER}\s*%$")
-_LIMIT = re.compile(r"^(>=|<=|==|>|<)\s*(.+)$")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION_MAX_S = 86_400.0
+"""The longest duration, in seconds."""
+RATE_MAX = 100_000.0
+"""The highest rate, in requests a second."""
+
+_NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,30})?)"
+_DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|h)")
+_RATE = re.compile(rf"{_NUMBER}\s*/\s*(s|m|h)")
+_SHARE = re.compile(rf"{_NUMBER}\s*%")
+_LIMIT = re.compile(r"(>=|<=|==|>|<)\s*(\S.*)")
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 Comparison = Literal[">=", "<=", "==", ">", "<"]
 
 
 def parse_duration(value: Any) -> float:
     """Return seconds. Raises ValueError that names the remedy."""
-    found = _DURATION.match(value.strip()) if isinstance(value, str) else None
+    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"{value!r} is not a duration; write a number with a unit: 300ms, 8s, 1m")
-    return float(found.group(1)) * _SECONDS[found.group(2)]
+        raise ValueError(f"{shown(value)} is not a duration; write a number with a unit: 300ms, 8s, 1m")
+    seconds = float(Decimal(found.group(1)) * _SECONDS[found.group(2)])
+    if seconds > DURATION_MAX_S:
+        raise ValueError(f"{shown(value)} is too long; a duration is at most 24h")
+    return seconds
 
 
 def parse_rate(value: Any) -> float:
     """Return requests a second. Raises ValueError that names the remedy."""
-    found = _RATE.match(value.strip()) if isinstance(value, str) else None
+    found = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"{value!r} is not a rate; write a number per unit of time: 20/s, 300/m")
-    return float(found.group(1)) / _SECONDS[found.group(2)]
+        raise ValueError(f"{shown(value)} is not a rate; write a number per unit of time: 20/s, 300/m")
+    rate = float(Decimal(found.group(1)) / _SECONDS[found.group(2)])
+    if rate > RATE_MAX:
+        raise ValueError(f"{shown(value)} is too much; a rate is at most {RATE_MAX:.0f}/s")
+    return rate
 
 
 def parse_share(value: Any) -> float:
     """Return a fraction from 0 to 1. Raises ValueError that names the remedy."""
-    found = _SHARE.match(value.strip()) if isinstance(value, str) else None
-    if found is None or float(found.group(1)) > 100:
-        raise ValueError(f"{value!r} is not a share; write a percentage from 0% to 100%: 30%")
-    return float(found.group(1)) / 100
+    found = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None or Decimal(found.group(1)) > 100:
+        raise ValueError(f"{shown(value)} is not a share; write a percentage from 0% to 100%: 30%")
+    return float(Decimal(found.group(1)) / 100)
+
+
+def _above_zero(what: str, figure: float, value: Any) -> float:
+    if figure <= 0:
+        raise ValueError(f"{shown(value)} is nothing; write a {what} above 0")
+    return figure
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as the language writes it; `parse_duration` reads the same number back."""
+    exact = Decimal(repr(float(seconds)))
+    return f"{_digits(exact * 1000)}ms" if 0 < exact < 1 else f"{_digits(exact)}s"
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate as the language writes it; `parse_rate` reads the same number back."""
+    return f"{_digits(Decimal(repr(float(rate))))}/s"
+
+
+def share_text(share: float) -> str:
+    """Return a share as the language writes it; `parse_share` reads the same number back."""
+    return f"{_digits(Decimal(repr(float(share))) * 100)}%"
+
+
+def _digits(number: Decimal) -> str:
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 class Limit:
@@ -98,10 +147,10 @@ def parse_limit(value: Any) -> Limit:
     """Return the limit that `value` writes. Raises ValueError that names the remedy."""
     if isinstance(value, Limit):
         return value
-    found = _LIMIT.match(value.strip()) if isinstance(value, str) else None
+    found = _LIMIT.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError(
-            f'{value!r} is not a limit; write a comparison and a quantity in quotes: ">= 99.9%", "< 800ms"'
+            f'{shown(value)} is not a limit; write a comparison and a quantity in quotes: ">= 99.9%", "< 800ms"'
         )
     comparison, rest = found.group(1), found.group(2).strip()
     for parse, unit in ((parse_duration, "s"), (parse_share, "share"), (parse_rate, "rate")):
@@ -112,7 +161,7 @@ def parse_limit(value: Any) -> Limit:
     if re.fullmatch(_NUMBER, rest):
         return Limit(comparison, float(rest), "count", f"{comparison} {rest}")  # type: ignore[arg-type]
     raise ValueError(
-        f"{rest!r} in the limit is not a quantity; write a number, with a unit where it has one: 800ms, 95%, 20"
+        f"{shown(rest)} in the limit is not a quantity; write a number, with a unit where it has one: 800ms, 95%, 20"
     )
 
 
@@ -120,12 +169,37 @@ def _schema(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), _schema(r"^\d+(\.\d+)?\s*(ms|s|m|h)$", "8s")]
-Rate = Annotated[float, BeforeValidator(parse_rate), _schema(r"^\d+(\.\d+)?\s*/\s*(s|m|h)$", "20/s")]
-Share = Annotated[float, BeforeValidator(parse_share), _schema(r"^\d+(\.\d+)?\s*%$", "30%")]
+_DURATION_SCHEMA = _schema(r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)$", "8s")
+_SHARE_SCHEMA = _schema(r"^[0-9]+(\.[0-9]+)?\s*%$", "30%")
+
+# Serialised as text in JSON only: Python code that dumps a model keeps its numbers.
+Duration = Annotated[
+    float, BeforeValidator(parse_duration), PlainSerializer(duration_text, str, when_used="json"), _DURATION_SCHEMA
+]
+PositiveDuration = Annotated[
+    float,
+    BeforeValidator(lambda value: _above_zero("duration", parse_duration(value), value)),
+    PlainSerializer(duration_text, str, when_used="json"),
+    _DURATION_SCHEMA,
+]
+Rate = Annotated[
+    float,
+    BeforeValidator(parse_rate),
+    PlainSerializer(rate_text, str, when_used="json"),
+    _schema(r"^[0-9]+(\.[0-9]+)?\s*/\s*(s|m|h)$", "20/s"),
+]
+Share = Annotated[
+    float, BeforeValidator(parse_share), PlainSerializer(share_text, str, when_used="json"), _SHARE_SCHEMA
+]
+PositiveShare = Annotated[
+    float,
+    BeforeValidator(lambda value: _above_zero("share", parse_share(value), value)),
+    PlainSerializer(share_text, str, when_used="json"),
+    _SHARE_SCHEMA,
+]
 LimitText = Annotated[
     Limit,
     BeforeValidator(parse_limit),
     PlainSerializer(lambda limit: limit.text, return_type=str),
-    _schema(r"^(>=|<=|==|>|<)\s*\d.*$", ">= 99.9%"),
+    _schema(r"^(>=|<=|==|>|<)\s*[0-9].*$", ">= 99.9%"),
 ]
