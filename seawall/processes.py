@@ -38,7 +38,7 @@ _DRAIN_LIMIT_S = 1.0
 _QUOTED_LINES = 10
 _TAIL_BYTES = 64 * 1024
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH|DSN", re.IGNORECASE)
-_USERINFO = re.compile(r"://\S*@")
+_USERINFO = re.compile(r"://[^/\s@]*@")
 
 
 class ProcessFailed(SeawallError):
