@@ -6,8 +6,10 @@ Whatever a bug above it asks for, nothing reaches a cloud: the check is made on 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from router.errors import SecurityError
@@ -16,18 +18,31 @@ from router.transport import Answer, Call, Transport
 __all__ = ["GuardedTransport", "origin_of"]
 
 _PORTS = {"http": 80, "https": 443}
+_AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")  # parsers differ: one strips or turns what another takes for the host
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
     """Return (scheme, host, port) in normal form. Raises SecurityError for a URL that has none."""
+    if _AMBIGUOUS.search(url):
+        raise SecurityError("the air gap refuses an address with a space, a backslash or a control character")
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise SecurityError(f"the air gap cannot read the address: {error}") from None
+    port = _PORTS.get(parts.scheme) if port is None else port
     if not host or port is None:
         raise SecurityError("the air gap refuses an address without host and port")
-    return parts.scheme, host.rstrip(".").lower(), port
+    return parts.scheme, _normal(host), port
+
+
+def _normal(host: str) -> str:
+    if ":" not in host:
+        return host.rstrip(".").lower()
+    try:
+        return ip_address(host).compressed
+    except ValueError:
+        raise SecurityError("the air gap refuses an address with a host that is none") from None
 
 
 class GuardedTransport:

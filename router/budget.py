@@ -93,7 +93,9 @@ class MemoryBudgetStore:
 
     async def settle(self, reservation: Reservation, micro_usd: int) -> Standing:
         """See BudgetStore."""
-        day = self._day(reservation.day)
+        day = self._days.get(reservation.day)
+        if day is None:  # the books of that day are closed
+            return Standing(accepted=False, total_micro_usd=0)
         accepted = day.open.pop(reservation.id, None) is not None
         if accepted:
             day.settled += min(micro_usd, reservation.micro_usd)
@@ -107,8 +109,10 @@ class MemoryBudgetStore:
     def _day(self, name: str) -> _Day:
         if name not in self._days:
             self._days[name] = _Day()
+            # A clock that was set back may ask for a day older than both that are kept.
             for old in sorted(self._days)[:-2]:
-                del self._days[old]
+                if old != name:
+                    del self._days[old]
         return self._days[name]
 
     @staticmethod

@@ -11,6 +11,7 @@ from importlib.resources import files
 
 import msgspec
 
+from router.arbitrage import AUTO
 from router.errors import RequestError
 from router.models import ModelType
 
@@ -46,13 +47,13 @@ def _catalogue() -> _Catalogue:
 
 
 def known_models() -> tuple[str, ...]:
-    """Return every name that `resolve` takes: providers, models, aliases."""
+    """Return every name that a caller may give: providers, `auto`, models, aliases."""
     table = _catalogue()
-    return (*(str(provider) for provider in ModelType), *table.models, *table.aliases)
+    return (*(str(provider) for provider in ModelType), AUTO, *table.models, *table.aliases)
 
 
 def resolve(name: str, local_model: str) -> Choice:
-    """Return what `name` means. Raises RequestError for a name that nobody knows."""
+    """Return what `name`, which is not `auto`, means. Raises RequestError for a name that nobody knows."""
     table = _catalogue()
     if name in tuple(ModelType):
         return Choice(ModelType(name), None, None)

@@ -17,14 +17,15 @@ from contextlib import aclosing
 import msgspec
 
 from router.adapters import Adapter, Piece, Prompt, converse
+from router.arbitrage import AUTO, choose_model
 from router.breaker import BreakerState, Permit
-from router.catalogue import resolve
+from router.catalogue import Choice, resolve
 from router.errors import AllCloudsDownError, BudgetExceeded, DeadlineExceeded, ProviderError, TransportError
 from router.events import Attempt, EventSink, Skip
 from router.health import ProviderHealth
 from router.ledger import Lease, Ledger
 from router.models import Chunk, ModelType, Request, StopReason, Usage
-from router.plan import Ask, Route, Step, plan
+from router.plan import Ask, Route, SkipReason, Step, plan
 from router.pricing import prompt_tokens_max
 from router.settings import Settings
 from router.transport import Timeouts, Transport
@@ -42,6 +43,8 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     adapters: Mapping[ModelType, Adapter]
     health: Mapping[ModelType, ProviderHealth]
     ledger: Ledger
+    fast: Choice
+    """What takes over from a slow provider."""
     sink: EventSink
     clock: Callable[[], float]
     """Seconds of the monotonic clock."""
@@ -95,20 +98,20 @@ async def answer(request: Request, ports: Ports, *, stream: bool) -> AsyncGenera
         _skip(run, ports, skipped.provider, skipped.reason)
     for step in route.steps:
         health = ports.health[step.provider]
-        permit = health.acquire(ports.clock())
-        if permit is None:  # somebody else's call has changed things since the plan was made
-            cooling = health.view(ports.clock()).cooling_s > 0
-            _skip(run, ports, step.provider, "cooling_down" if cooling else "breaker_open")
+        reason = _refused(health, ports)
+        if reason is not None:  # somebody else's call has changed things since the plan was made
+            _skip(run, ports, step.provider, reason)
             continue
-        try:
-            lease = await _reserve(run, ports, step)
-        except BaseException:
-            health.breaker.release(permit)
-            raise
+        lease = await _reserve(run, ports, step)
         if lease is None:
-            health.breaker.release(permit)
             _skip(run, ports, step.provider, "budget")
             run.denied = True
+            continue
+        # Only now, for a permit means that the call starts: the store may have taken its time.
+        permit = health.acquire(ports.clock())
+        if permit is None:
+            ports.ledger.settle(lease, None)
+            _skip(run, ports, step.provider, _refused(health, ports) or "breaker_open")
             continue
         try:
             async with aclosing(_attempt(run, ports, step, permit, lease)) as chunks:
@@ -126,6 +129,7 @@ async def _attempt(run: _Run, ports: Ports, step: Step, permit: Permit, lease: L
     """Yield one provider's part of the answer; whatever ends it, the permit, the lease and the report are settled."""
     health = ports.health[step.provider]
     watch = _Watch(run, ports, step, permit)
+    timing = health.latency.started(ports.clock(), is_probe=permit.is_probe)
     try:
         async with (
             aclosing(_pieces(run, ports, step)) as unbounded,
@@ -133,6 +137,7 @@ async def _attempt(run: _Run, ports: Ports, step: Step, permit: Permit, lease: L
         ):
             async for piece in pieces:
                 watch.see(piece, ports.clock())
+                health.latency.finished(timing, ports.clock())
                 if piece.text:
                     if step.provider not in run.writers:
                         run.writers.append(step.provider)
@@ -144,12 +149,14 @@ async def _attempt(run: _Run, ports: Ports, step: Step, permit: Permit, lease: L
                         continued=tuple(w for w in run.writers if w is not step.provider),
                     )
     except ProviderError as error:
+        health.latency.dropped(timing)
         health.failed(permit, ports.clock(), error)
         _settle(run, ports, lease, watch.billed(error))
         watch.report("failed", error.code, getattr(error, "upstream_status", None))
         raise
     except BaseException as error:
         # The caller left, ran out of time, or the request itself is at fault: nothing is learnt of the provider.
+        health.latency.dropped(timing)
         health.breaker.release(permit)
         _settle(run, ports, lease, watch.billed(None))
         watch.report("cancelled", getattr(error, "code", "cancelled"), getattr(error, "status", None))
@@ -239,6 +246,8 @@ class _Watch:
     def _reason(self) -> str:
         if self._permit.is_probe:
             return "probe"
+        if self._step.reason in ("measure", "slow"):
+            return self._step.reason
         others = [writer for writer in self._run.writers if writer is not self._step.provider]
         if others:
             return "continue"
@@ -280,13 +289,17 @@ async def _bounded(pieces: AsyncGenerator[Piece], run: _Run, ports: Ports) -> As
 def _route(request: Request, ports: Ports) -> Route:
     settings = ports.settings
     now_s = ports.clock()
+    arbitrated = request.model == AUTO
+    name = choose_model(request.messages[-1].content) if arbitrated and request.messages else request.model
+    named = request.names_model and not arbitrated
+    if settings.airgap_mode and not named:
+        name = ModelType.LOCAL
     ask = Ask(
-        choice=resolve(
-            "local" if settings.airgap_mode and not request.names_model else request.model, settings.ollama_model
-        ),
-        named=request.names_model,
+        choice=resolve(name, settings.ollama_model),
+        named=named,
         airgap=settings.airgap_mode,
         local_model=settings.ollama_model,
+        fast=ports.fast,
     )
     return plan(ask, {provider: health.view(now_s) for provider, health in ports.health.items()})
 
@@ -312,7 +325,15 @@ def _settle(run: _Run, ports: Ports, lease: Lease, usage: Usage | None) -> None:
         )
 
 
-def _skip(run: _Run, ports: Ports, provider: ModelType, reason: str) -> None:
+def _refused(health: ProviderHealth, ports: Ports) -> SkipReason | None:
+    """Return why a call to this provider may not start now, None when it may. Changes nothing."""
+    view = health.view(ports.clock())
+    if view.cooling_s > 0:
+        return "cooling_down"
+    return None if view.breaker_allows else "breaker_open"
+
+
+def _skip(run: _Run, ports: Ports, provider: ModelType, reason: SkipReason) -> None:
     ports.sink(
         Skip(request_id=run.request.request_id, provider=provider, reason=reason, worker=ports.worker)  # type: ignore[arg-type]
     )

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Attempt", "BreakerChange", "Event", "EventSink", "Skip", "Spend"]
+__all__ = ["Attempt", "BreakerChange", "Event", "EventSink", "LatencyChange", "Skip", "Spend"]
 
 
 class Attempt(msgspec.Struct, kw_only=True, tag_field="kind", tag="attempt", omit_defaults=False):
@@ -71,5 +71,16 @@ class Spend(msgspec.Struct, kw_only=True, tag_field="kind", tag="spend"):
     worker: str
 
 
-Event = Attempt | Skip | BreakerChange | Spend
+class LatencyChange(msgspec.Struct, kw_only=True, tag_field="kind", tag="latency"):
+    """The predictive breaker changed its mind: `slow` before anything has failed, or `fast` again."""
+
+    worker: str
+    provider: str
+    to: Literal["slow", "fast"]
+    average_ms: float
+    limit_ms: float
+    message: str
+
+
+Event = Attempt | Skip | BreakerChange | LatencyChange | Spend
 EventSink = Callable[[Event], None]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from router.breaker import Breaker, BreakerState, Permit
 from router.errors import AuthenticationFailed, ModelNotFound, ProviderError, RateLimited
+from router.latency import LatencyWatch
 from router.models import ModelType
 from router.plan import ProviderView
 
@@ -18,10 +19,17 @@ class ProviderHealth:
     """The standing of `provider`. Times in seconds of the router's clock."""
 
     def __init__(
-        self, provider: ModelType, breaker: Breaker, *, has_key: Callable[[], bool], retry_after_max_s: float
+        self,
+        provider: ModelType,
+        breaker: Breaker,
+        latency: LatencyWatch,
+        *,
+        has_key: Callable[[], bool],
+        retry_after_max_s: float,
     ) -> None:
         self.provider = provider
         self.breaker = breaker
+        self.latency = latency
         self.last_error: str | None = None
         self.alarm: str | None = None
         """Set when the provider refuses our key or does not know our model: somebody has to mend the settings."""
@@ -34,12 +42,17 @@ class ProviderHealth:
     def view(self, now_s: float) -> ProviderView:
         """Return how the provider stands at `now_s`."""
         breaker = self.breaker
+        allows = breaker.allows(now_s)
+        is_probe = breaker.state is not BreakerState.CLOSED
         return ProviderView(
             has_key=self._has_key(),
-            breaker_allows=breaker.allows(now_s),
-            is_probe=breaker.state is not BreakerState.CLOSED,
+            breaker_allows=allows,
+            is_probe=is_probe,
             available_in_s=breaker.soonest_probe_s(now_s),
             cooling_s=max(0.0, self._cooling_until_s - now_s),
+            is_slow=self.latency.look(now_s),
+            # One call answers both questions: a breaker's probe of a slow provider measures it too.
+            may_measure=self.latency.may_measure(now_s) or (allows and is_probe),
         )
 
     def acquire(self, now_s: float) -> Permit | None:

@@ -27,7 +27,10 @@ from router.transport import Answer, Call
 
 __all__ = ["HttpxTransport"]
 
+_PORT_MAX = 65_535
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=200, keepalive_expiry=60.0)
+# Without the words of httpx and h11: those quote the header that they refuse, and it may hold a key.
+_UNSENDABLE = "the call has an address or a header that HTTP cannot carry"
 
 
 class HttpxTransport:
@@ -51,13 +54,7 @@ class HttpxTransport:
     @asynccontextmanager
     async def _send(self, call: Call) -> AsyncGenerator[Answer]:
         timeouts = call.timeouts
-        request = httpx.Request(
-            call.method,
-            call.url,
-            headers=[*call.headers],
-            content=call.body,
-            extensions={"timeout": {"connect": timeouts.connect_s, "pool": timeouts.connect_s}},
-        )
+        request = _request_of(call)
         loop = asyncio.get_running_loop()
         first_byte_by_s = loop.time() + timeouts.first_byte_s
         try:
@@ -65,6 +62,8 @@ class HttpxTransport:
                 response = await self._inner.handle_async_request(request)
         except TimeoutError:
             raise FirstByteTimeout(f"no answer within {timeouts.first_byte_s:g} s") from None
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol):
+            raise ConnectFailed(_UNSENDABLE) from None
         except httpx.HTTPError as error:
             raise _translated(error, answered=False) from error
         try:
@@ -109,9 +108,27 @@ class _HttpxAnswer:
                 yield chunk
 
 
+def _request_of(call: Call) -> httpx.Request:
+    timeouts = call.timeouts
+    try:
+        request = httpx.Request(
+            call.method,
+            call.url,
+            headers=[*call.headers],
+            content=call.body,
+            extensions={"timeout": {"connect": timeouts.connect_s, "pool": timeouts.connect_s}},
+        )
+    except (httpx.InvalidURL, ValueError):
+        raise ConnectFailed(_UNSENDABLE) from None
+    if (request.url.port or 0) > _PORT_MAX:  # httpx lets these through, to an OverflowError of the socket
+        raise ConnectFailed(_UNSENDABLE)
+    return request
+
+
 def _translated(error: httpx.HTTPError, *, answered: bool) -> TransportError:
-    """Return our error for one of httpx's; the messages of httpx carry no secrets, but may be empty."""
-    cause: BaseException | None = error
+    """Return our error for one of httpx's; the messages of these carry no secrets, but may be empty."""
+    # A TLS alert after the handshake is a broken connection: by then the peer may have the request.
+    cause: BaseException | None = error if isinstance(error, httpx.ConnectError) else None
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
             return TlsError(f"TLS failed: {cause.reason or type(cause).__name__}")

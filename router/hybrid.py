@@ -17,10 +17,12 @@ from router.adapters import ClaudeAdapter, GeminiAdapter, OllamaAdapter, OpenAIA
 from router.airgap import GuardedTransport
 from router.breaker import Breaker, BreakerOptions, BreakerState
 from router.budget import BudgetStore, MemoryBudgetStore
+from router.catalogue import Choice, resolve
 from router.chain import Ports, answer
-from router.errors import ProviderError, SeawallError
-from router.events import BreakerChange, Event, EventSink
+from router.errors import ConfigurationError, ProviderError, RequestError, SeawallError
+from router.events import BreakerChange, Event, EventSink, LatencyChange
 from router.health import ProviderHealth
+from router.latency import LatencyOptions, LatencyWatch
 from router.ledger import Ledger
 from router.models import DEFAULT_PREFERRED, FAILOVER_CHAIN, Chunk, Message, ModelType, Reply, Request
 from router.settings import Settings
@@ -90,6 +92,7 @@ class HybridRouter:
             },
             health={provider: self._health(provider, sink, draw, worker) for provider in FAILOVER_CHAIN},
             ledger=ledger,
+            fast=_fast_choice(self.settings),
             sink=sink,
             clock=clock,
             wall=wall,
@@ -212,12 +215,34 @@ class HybridRouter:
             backoff_factor=settings.circuit_breaker_backoff_factor,
             recovery_timeout_max_s=settings.circuit_breaker_recovery_timeout_max,
         )
+        watched = LatencyOptions(limit_s=settings.latency_limit, recovery_s=settings.circuit_breaker_recovery_timeout)
+
+        def turned(is_slow: bool, average_s: float) -> None:
+            sink(
+                LatencyChange(
+                    worker=worker,
+                    provider=provider,
+                    to="slow" if is_slow else "fast",
+                    average_ms=round(average_s * 1000, 3),
+                    limit_ms=settings.latency_limit * 1000,
+                    message="latency spiking, switching to failover model" if is_slow else "latency is back to normal",
+                )
+            )
+
         return ProviderHealth(
             provider,
             Breaker(options, draw=draw, on_change=changed),
+            LatencyWatch(watched, on_change=turned),
             has_key=lambda: not provider.is_cloud or bool(settings.api_key(provider)),
             retry_after_max_s=settings.retry_after_max,
         )
+
+
+def _fast_choice(settings: Settings) -> Choice:
+    try:
+        return resolve(settings.latency_failover_model, settings.ollama_model)
+    except RequestError as error:
+        raise ConfigurationError(f"LATENCY_FAILOVER_MODEL: {error}") from None
 
 
 def _shown(health: ProviderHealth, now_s: float) -> dict[str, Any]:
@@ -226,6 +251,7 @@ def _shown(health: ProviderHealth, now_s: float) -> dict[str, Any]:
         "breaker": str(health.breaker.state),
         "cooling_down_s": round(view.cooling_s, 3),
         "has_key": view.has_key,
+        "is_slow": health.latency.is_slow,
         "latency_ms": None if health.latency_s is None else round(health.latency_s * 1000, 3),
         "last_error": health.last_error,
         "alarm": health.alarm,

@@ -28,6 +28,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the caller chose the model: under the air gap a cloud that is named is an error, not a fallback."""
     airgap: bool
     local_model: str
+    fast: Choice | None = None
+    """The fast failover model: it takes over when the preferred provider is slow."""
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,10 @@ class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
     """Until the breaker's probe is due; 0 when calls are allowed."""
     cooling_s: float
     """What is left of a cooldown that the provider asked for."""
+    is_slow: bool = False
+    """Whether its latency is spiking: it is tried last, and counts as skipped for `slow`."""
+    may_measure: bool = False
+    """Whether a slow provider is due for the one call that measures it again."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +54,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     provider: ModelType
     model: str
-    reason: Literal["preferred", "chain", "probe"]
+    reason: Literal["preferred", "chain", "probe", "measure", "slow"]
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,9 +82,10 @@ def plan(ask: Ask, views: Mapping[ModelType, ProviderView]) -> Route:
     if ask.airgap and ask.named and ask.choice.provider.is_cloud:
         raise SecurityError(f"AIRGAP_MODE is on: {ask.choice.provider} is a cloud; ask for local, or name no model")
     steps: list[Step] = []
+    postponed: list[Step] = []
     skips: list[Skipped] = []
     waits_s: list[float] = []
-    for provider in order(ask.choice.provider):
+    for provider in _order_now(ask, views):
         view = views[provider]
         reason = _reason_to_skip(ask, provider, view)
         if reason is not None:
@@ -86,9 +93,45 @@ def plan(ask: Ask, views: Mapping[ModelType, ProviderView]) -> Route:
             if reason in ("breaker_open", "cooling_down"):
                 waits_s.append(max(view.available_in_s, view.cooling_s))
             continue
-        why = "probe" if view.is_probe else "preferred" if provider is ask.choice.provider else "chain"
-        steps.append(Step(provider=provider, model=model_at(provider, ask.choice, ask.local_model), reason=why))
-    return Route(steps=tuple(steps), skips=tuple(skips), retry_after_s=min(waits_s, default=None))
+        model = _model_for(ask, views, provider)
+        if view.is_slow and not view.may_measure:
+            skips.append(Skipped(provider=provider, reason="slow"))
+            postponed.append(Step(provider=provider, model=model, reason="slow"))
+            continue
+        steps.append(Step(provider=provider, model=model, reason=_why(ask, provider, view)))
+    return Route(steps=(*steps, *postponed), skips=tuple(skips), retry_after_s=min(waits_s, default=None))
+
+
+def _why(ask: Ask, provider: ModelType, view: ProviderView) -> Literal["preferred", "chain", "probe", "measure"]:
+    if view.is_probe:
+        return "probe"
+    if view.is_slow:
+        return "measure"
+    return "preferred" if provider is ask.choice.provider else "chain"
+
+
+def _takes_over(ask: Ask, views: Mapping[ModelType, ProviderView]) -> bool:
+    """Whether the preferred provider is slow, so that the fast failover model goes first."""
+    first = views[ask.choice.provider]
+    return (
+        ask.fast is not None
+        and first.is_slow
+        and not first.may_measure
+        and ask.fast.provider is not ask.choice.provider
+    )
+
+
+def _order_now(ask: Ask, views: Mapping[ModelType, ProviderView]) -> tuple[ModelType, ...]:
+    chain = order(ask.choice.provider)
+    if ask.fast is None or not _takes_over(ask, views):
+        return chain
+    fast = ask.fast.provider
+    return (fast, *(provider for provider in chain if provider is not fast))
+
+
+def _model_for(ask: Ask, views: Mapping[ModelType, ProviderView], provider: ModelType) -> str:
+    takes_over = ask.fast is not None and provider is ask.fast.provider and _takes_over(ask, views)
+    return model_at(provider, ask.fast if takes_over and ask.fast else ask.choice, ask.local_model)
 
 
 def _reason_to_skip(ask: Ask, provider: ModelType, view: ProviderView) -> SkipReason | None:

@@ -21,7 +21,10 @@ from router.models import ModelType
 
 __all__ = ["Secret", "Settings", "parse_seconds", "setting_names"]
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
+# Where a key, and where an address, would end up elsewhere than it says: in another header, host or query.
+_UNFIT_IN_KEY = re.compile(r"[^\x21-\x7e]")
+_UNFIT_IN_URL = re.compile(r"[\x00-\x20\x7f@?#\\]")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
@@ -84,6 +87,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Each failed probe multiplies the open time by this."""
     circuit_breaker_recovery_timeout_max: float = 600.0
     """Cap of the open time."""
+    latency_limit: float = 0.5
+    """Average response time above which a provider is slow and tried last; 0 turns the predictive breaker off.
+
+    It is measured again once a CIRCUIT_BREAKER_RECOVERY_TIMEOUT.
+    """
+    latency_failover_model: str = "claude-haiku"
+    """The fast model that takes over from a slow provider."""
     connect_timeout: float = 5.0
     """Bound of making a connection."""
     first_byte_timeout: float = 30.0
@@ -112,10 +122,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             for name in names
             if not holds(getattr(self, name))
         ]
-        for name in ("gemini_base_url", "anthropic_base_url", "openai_base_url", "ollama_host"):
-            url = urlsplit(str(getattr(self, name)))
-            if url.scheme not in ("http", "https") or not url.hostname or url.username:
-                problems.append(f"{name.upper()} must be http(s)://host[:port], without user or password")
+        problems += [
+            f"{name.upper()} must be http(s)://host[:port][/path], without user, password, query or space"
+            for name in ("gemini_base_url", "anthropic_base_url", "openai_base_url", "ollama_host")
+            if not _is_base_url(getattr(self, name))
+        ]
+        problems += [
+            f"{name.upper()} has a character that no header can carry"
+            for name in ("gemini_api_key", "anthropic_api_key", "openai_api_key")
+            if _UNFIT_IN_KEY.search(getattr(self, name).reveal())
+        ]
         if self.midstream not in ("continue", "error"):
             problems.append(f"MIDSTREAM is {self.midstream!r}; it must be continue or error")
         if problems:
@@ -146,13 +162,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 problems.append(f"{key} is not a setting")
                 continue
             try:
-                parsed[field.name] = _parse(field.type, value)
+                parsed[field.name] = _parse(field.name, field.type, value)
             except ValueError as error:
                 shown = "its value" if field.type is Secret else repr(value)
                 problems.append(f"{key.upper()}: {shown} {error}")
-        if problems:
+        settings = None
+        try:
+            settings = cls(**parsed)
+        except ConfigurationError as error:
+            problems.append(str(error))
+        if settings is None or problems:
             raise ConfigurationError("; ".join(problems))
-        return cls(**parsed)
+        return settings
 
     def api_key(self, provider: ModelType) -> Secret:
         """Return the key of a provider; an empty one for LOCAL."""
@@ -188,7 +209,7 @@ def setting_names() -> tuple[str, ...]:
 def parse_seconds(value: object) -> float:
     """Return a duration in seconds from a number or from text such as `300ms`, `5s`, `2m`. Raises ValueError."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        return _parse_number(value)
     found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError("is not a duration: write seconds, or a number with a unit (300ms, 5s, 2m)")
@@ -206,8 +227,10 @@ _POSITIVE = (
     "retry_after_max",
     "budget_lease",
 )
+_NUMBERS = ("circuit_breaker_backoff_factor", "daily_spend_limit_usd")  # these are no durations: 50m is not 3000 USD
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (_POSITIVE, lambda v: 0 < v <= 86_400, "above 0 and at most a day"),
+    (("latency_limit",), lambda v: 0 <= v <= 3600, "from 0 (off) to 3600"),
     (("circuit_breaker_failure_threshold",), lambda v: 1 <= v <= 10_000, "from 1 to 10000"),
     (("circuit_breaker_backoff_factor",), lambda v: 1 <= v <= 10, "from 1 to 10"),
     (("default_max_tokens",), lambda v: 1 <= v <= 1_000_000, "from 1 to 1000000"),
@@ -216,19 +239,40 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 )
 
 
-def _parse(kind: Any, value: object) -> object:
-    if kind is Secret:
-        return value if isinstance(value, Secret) else Secret(str(value))
+def _is_base_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.hostname) and port != 0 and not _UNFIT_IN_URL.search(text)
+
+
+def _parse(name: str, kind: Any, value: object) -> object:
+    if kind is Secret and isinstance(value, Secret):
+        return value
     if kind is bool:
         return _parse_bool(value)
     if kind is float:
-        return parse_seconds(value)
+        return _parse_number(value) if name in _NUMBERS else parse_seconds(value)
     if kind is int:
         try:
             return int(str(value))
         except ValueError:
             raise ValueError("is not a whole number") from None
-    return str(value)
+    text = value.strip() if isinstance(value, str) else None  # a value out of a file often ends in a line end
+    if text is None:
+        raise ValueError("is not text")
+    return Secret(text) if kind is Secret else text
+
+
+def _parse_number(value: object) -> float:
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            pass
+    raise ValueError("is not a number")
 
 
 def _parse_bool(value: object) -> bool:
@@ -243,4 +287,7 @@ def _parse_bool(value: object) -> bool:
 def _read_dotenv(path: Path) -> dict[str, str]:
     from dotenv import dotenv_values  # noqa: PLC0415 - only where there is a file
 
-    return {key: value for key, value in dotenv_values(path).items() if value is not None}
+    try:
+        return {key: value for key, value in dotenv_values(path).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None

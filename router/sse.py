@@ -24,7 +24,7 @@ class LineSplitter:
     def feed(self, data: bytes) -> list[bytes]:
         """Return the lines that `data` completes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > EVENT_BYTES_MAX:
+        if len(self._rest) > EVENT_BYTES_MAX or any(len(line) > EVENT_BYTES_MAX for line in lines):
             raise InvalidAnswer(f"a line of the stream is longer than {EVENT_BYTES_MAX} bytes")
         return [line.removesuffix(b"\r") for line in lines]
 

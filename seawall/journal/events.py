@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from router.events import Attempt, BreakerChange, Skip, Spend
+from router.events import Attempt, BreakerChange, LatencyChange, Skip, Spend
 
 __all__ = [
     "VERSION",
@@ -24,6 +24,7 @@ __all__ = [
     "Header",
     "JournalEvent",
     "Lag",
+    "LatencyChange",
     "Note",
     "Process",
     "RequestRecord",
@@ -161,7 +162,19 @@ class Note(msgspec.Struct, kw_only=True, tag_field="kind", tag="note"):
 
 
 JournalEvent = (
-    Header | End | RequestRecord | CallRecord | Attempt | Skip | BreakerChange | Spend | Fault | Process | Lag | Note
+    Header
+    | End
+    | RequestRecord
+    | CallRecord
+    | Attempt
+    | Skip
+    | BreakerChange
+    | LatencyChange
+    | Spend
+    | Fault
+    | Process
+    | Lag
+    | Note
 )
 
 

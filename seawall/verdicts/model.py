@@ -45,7 +45,10 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was judged."""
 
     group: str
-    """`invariant`, `validity`, `steady_state`, `always`, `sometimes`, `eventually` or `threshold`."""
+    """
+    `invariant`, `validity`, `steady_state`, `always`, `sometimes`, `eventually` or `threshold`; or `undo`, the second
+    axis, whose verdict is not part of the run's.
+    """
     name: str
     """What must hold, in words a reader knows from the scenario."""
     verdict: Verdict

@@ -1,0 +1,98 @@
+"""Invariant: providers are asked in the order of the plan. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from router.catalogue import resolve
+from router.errors import RequestError
+from router.models import FAILOVER_CHAIN
+from seawall.journal.events import Attempt
+from seawall.verdicts.case import Case
+from seawall.verdicts.checks import invariant, unobservable
+from seawall.verdicts.model import Check, Evidence
+
+__all__ = ["fails_over_in_order", "preferred_of", "wrong_order"]
+
+_NAME = "failover follows the chain"
+_CHAIN = tuple(str(provider) for provider in FAILOVER_CHAIN)
+
+
+def fails_over_in_order(case: Case) -> Check:
+    """Each request's attempts follow the chain, the preferred provider first, nobody passed over without a skip."""
+    if not case.journal.observes("attempt"):
+        return unobservable("invariant", _NAME, "attempt")
+    attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
+    for attempt in case.journal.attempts:
+        attempts[attempt.request_id].append(attempt)
+    skipped: defaultdict[str, set[str]] = defaultdict(set)
+    slow: defaultdict[str, set[str]] = defaultdict(set)
+    for timed in case.journal.skips:
+        skip = timed.event
+        (slow if skip.reason == "slow" else skipped)[skip.request_id].add(skip.provider)
+    preferred, fast = preferred_of(case), _provider_of(case, _setting(case, "LATENCY_FAILOVER_MODEL", "claude-haiku"))
+    spiking = {timed.event.provider for timed in case.journal.latencies if timed.event.to == "slow"}
+    found: list[Evidence] = []
+    for request_id, made in attempts.items():
+        gone, late = skipped.get(request_id, set[str]()), slow.get(request_id, set[str]())
+        # A slow provider may be skipped for a weightier reason, and still the fast model goes first.
+        takes_over = preferred in late or (preferred in gone and preferred in spiking)
+        providers = [attempt.provider for attempt in sorted(made, key=lambda attempt: attempt.n)]
+        problem = wrong_order(
+            providers, skipped=gone, slow=late, preferred=preferred, fast=fast if takes_over else None
+        )
+        if problem is not None:
+            found.append(case.evidence(problem, made[0].start_ns, request_id))
+    return invariant(_NAME, found, examined=len(attempts), of="requests")
+
+
+def preferred_of(case: Case) -> str | None:
+    """Return the provider that the load's model stands for, None where it is chosen by each prompt."""
+    return _provider_of(case, case.scenario.load.model)
+
+
+def wrong_order(
+    providers: Sequence[str],
+    *,
+    skipped: Iterable[str],
+    slow: Iterable[str],
+    preferred: str | None,
+    fast: str | None = None,
+) -> str | None:
+    """
+    Return what is wrong with asking `providers` in this order, None when it is legal.
+
+    The order is the preferred provider, then the rest of the chain; those skipped as `slow` come last instead, and
+    `fast`, where given, may come first. Whoever stands before the last one asked was asked or skipped; nobody is asked
+    twice. Without `preferred` any first provider is legal.
+    """
+    for n, provider in enumerate(providers):
+        if provider in providers[:n]:
+            return f"{provider} was asked twice: {_arrows(providers)}"
+    first = preferred if preferred is not None else providers[0]
+    chain = [first, *(provider for provider in _CHAIN if provider != first)]
+    postponed, passed_over = set(slow), set(skipped)
+    expected: list[str] = []
+    for leader in (None, fast) if fast is not None else (None,):
+        order = chain if leader is None else [leader, *(provider for provider in chain if provider != leader)]
+        order = [p for p in order if p not in postponed] + [p for p in order if p in postponed]
+        expected = [p for p in order if p in providers or p not in passed_over][: len(providers)]
+        if list(providers) == expected:
+            return None
+    return f"asked {_arrows(providers)} where the plan is {_arrows(expected)}"
+
+
+def _setting(case: Case, name: str, default: str) -> str:
+    return case.journal.header.settings.get(name, default) if case.journal.header is not None else default
+
+
+def _provider_of(case: Case, model: str) -> str | None:
+    try:
+        return str(resolve(model, _setting(case, "OLLAMA_MODEL", "llama3")).provider)
+    except RequestError:
+        return None
+
+
+def _arrows(providers: Sequence[str]) -> str:
+    return " → ".join(providers)

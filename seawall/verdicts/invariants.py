@@ -1,0 +1,38 @@
+"""What holds in every run without being written in a scenario: the list, in the order of the report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from seawall.verdicts import answers, calls, failover, spending, transitions, undoing
+from seawall.verdicts.case import Case
+from seawall.verdicts.model import Check
+
+__all__ = ["INVARIANTS", "check_invariants"]
+
+INVARIANTS: tuple[Callable[[Case], Check], ...] = (
+    answers.accounted_for,
+    answers.not_disguised,
+    answers.not_cut,
+    answers.not_hung,
+    answers.refused_cleanly,
+    failover.fails_over_in_order,
+    calls.no_call_while_open,
+    calls.one_probe_at_a_time,
+    calls.calls_are_attempts,
+    calls.successes_are_calls,
+    calls.retry_after_is_obeyed,
+    calls.air_gap_holds,
+    transitions.transitions_are_legal,
+    transitions.closings_have_a_probe,
+    transitions.not_stuck,
+    spending.spend_within_limit,
+    spending.reservations_are_closed,
+    spending.total_is_the_sum,
+    undoing.faults_keep_their_windows,
+)
+
+
+def check_invariants(case: Case) -> list[Check]:
+    """Return one check an invariant; one that had nothing to examine passes and says so."""
+    return [examine(case) for examine in INVARIANTS]

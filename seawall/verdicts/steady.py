@@ -1,0 +1,61 @@
+"""The steady state: before the first fault, and back again after the last has healed. Pure."""
+
+from __future__ import annotations
+
+from seawall.scenario.model import SteadyState
+from seawall.scenario.quantities import Limit
+from seawall.verdicts.case import Case, Span
+from seawall.verdicts.checks import absent
+from seawall.verdicts.metrics import judge_limit
+from seawall.verdicts.model import Check
+
+__all__ = ["check_steady_state"]
+
+_GROUP = "steady_state"
+
+
+def check_steady_state(case: Case) -> list[Check]:
+    """Return one check for each limit of the steady state, before and after; none when the scenario has none."""
+    steady = case.scenario.steady_state
+    if steady is None:
+        return []
+    window_ns = round(steady.window * 1e9)
+    injected = [i.injected_ns for t in case.journal.faults.values() for i in t.intervals if i.injected_ns is not None]
+    if not injected:
+        end_ns = case.journal.load_end_ns
+        checks = _judge(case, steady, "at the end of the load", Span(end_ns - window_ns, end_ns))
+        return checks if not case.specs else checks + _missing(steady, "No fault was injected, so none has healed.")
+    before = Span(min(injected) - window_ns, min(injected))
+    checks = _judge(case, steady, "before the first fault", before)
+    healed: list[int] = []
+    for trace in case.journal.faults.values():
+        for interval in trace.intervals:
+            if interval.healed_ns is None:
+                return checks + _missing(steady, f"Fault {trace.id} never healed.")
+            healed.append(interval.healed_ns)
+    return checks + _judge(case, steady, "after the last fault", Span(max(healed), max(healed) + window_ns))
+
+
+def _judge(case: Case, steady: SteadyState, when: str, span: Span) -> list[Check]:
+    requests = case.requests_in([span])
+    return [
+        judge_limit(case, f"{metric} {limit.text} {when}", metric, limit, [requests], group=_GROUP)
+        for metric, limit in _limits(steady)
+    ]
+
+
+def _missing(steady: SteadyState, reason: str) -> list[Check]:
+    return [
+        absent(_GROUP, f"{metric} {limit.text} after the last fault", reason, limit=limit.text)
+        for metric, limit in _limits(steady)
+    ]
+
+
+def _limits(steady: SteadyState) -> list[tuple[str, Limit]]:
+    limits = {
+        "success_rate": steady.success_rate,
+        "latency_p50": steady.latency_p50,
+        "latency_p95": steady.latency_p95,
+        "latency_p99": steady.latency_p99,
+    }
+    return [(metric, limit) for metric, limit in limits.items() if limit is not None]

@@ -1,0 +1,91 @@
+"""Invariants on the breakers' own reports: transitions are legal, late results change nothing, none is stuck. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from itertools import pairwise
+
+from seawall.journal.events import Attempt, BreakerChange
+from seawall.verdicts.breakers import PROBE_NS, changes_of
+from seawall.verdicts.case import Case
+from seawall.verdicts.checks import invariant, unobservable
+from seawall.verdicts.model import Check, Evidence
+
+__all__ = ["HALF_OPEN_MAX_S", "closings_have_a_probe", "not_stuck", "transitions_are_legal"]
+
+HALF_OPEN_MAX_S = 30.0
+"""A probe ends within its timeouts; a breaker that waits longer than this lost it."""
+_LEGAL = {("closed", "open"), ("open", "half_open"), ("half_open", "closed"), ("half_open", "open")}
+
+
+def transitions_are_legal(case: Case) -> Check:
+    """Each breaker goes closed → open → half_open → closed or open, from where it was, one generation at a time."""
+    name = "breaker transitions are legal"
+    if not case.journal.observes("breaker"):
+        return unobservable("invariant", name, "breaker")
+    found: list[Evidence] = []
+    for changes in changes_of(case.journal).values():
+        state, generation = "closed", None
+        for timed in changes:
+            problem = _problem(timed.event, state, generation)
+            if problem is not None:
+                found.append(case.evidence(problem, timed.mono_ns))
+            state, generation = timed.event.to, timed.event.generation
+    return invariant(name, found, examined=len(case.journal.breakers), of="transitions")
+
+
+def closings_have_a_probe(case: Case) -> Check:
+    """A breaker closes only after a call that began half-open got an answer: a late result changes nothing."""
+    name = "only a probe closes a breaker"
+    for kind in ("breaker", "attempt"):
+        if not case.journal.observes(kind):
+            return unobservable("invariant", name, kind)
+    answered: defaultdict[tuple[str, str], list[Attempt]] = defaultdict(list)
+    for attempt in case.journal.attempts:
+        if attempt.first_byte_ns is not None:
+            answered[attempt.worker, attempt.provider].append(attempt)
+    found: list[Evidence] = []
+    examined = 0
+    for (worker, provider), changes in changes_of(case.journal).items():
+        attempts = answered[worker, provider]
+        for before, timed in pairwise(changes):
+            if timed.event.to != "closed":
+                continue
+            examined += 1
+            if not _has_probe(attempts, before.mono_ns, timed.mono_ns):
+                text = f"{worker} closed its breaker of {provider} without a probe that was answered"
+                found.append(case.evidence(text, timed.mono_ns))
+    return invariant(name, found, examined=examined, of="closings")
+
+
+def not_stuck(case: Case) -> Check:
+    """No breaker stays half-open for longer than HALF_OPEN_MAX_S, the end of the load included."""
+    name = "no breaker is stuck half-open"
+    if not case.journal.observes("breaker"):
+        return unobservable("invariant", name, "breaker")
+    periods = case.periods.in_state("half_open")
+    lengths_s = [(p, (min(p.end_ns, case.journal.load_end_ns) - p.start_ns) / 1e9) for p in periods]
+    found = [
+        case.evidence(f"{p.worker} kept its breaker of {p.provider} half-open for {length_s:.1f} s", p.start_ns)
+        for p, length_s in lengths_s
+        if length_s > HALF_OPEN_MAX_S
+    ]
+    return invariant(name, found, examined=len(periods), of="half-open periods", limit=f"<= {HALF_OPEN_MAX_S:g} s")
+
+
+def _problem(change: BreakerChange, state: str, generation: int | None) -> str | None:
+    who = f"{change.worker}'s breaker of {change.provider}"
+    if change.from_state != state:
+        return f"{who} went from {change.from_state} to {change.to}, but it was {state}"
+    if (change.from_state, change.to) not in _LEGAL:
+        return f"{who} went from {change.from_state} to {change.to}, which is no legal transition"
+    if generation is not None and change.generation != generation + 1:
+        return f"{who} went from generation {generation} to {change.generation}"
+    return None
+
+
+def _has_probe(attempts: list[Attempt], half_open_ns: int, closed_ns: int) -> bool:
+    first = bisect_left(attempts, half_open_ns - PROBE_NS, key=lambda attempt: attempt.start_ns)
+    last = bisect_left(attempts, closed_ns + 1, key=lambda attempt: attempt.start_ns)
+    return any((attempt.first_byte_ns or 0) <= closed_ns for attempt in attempts[first:last])

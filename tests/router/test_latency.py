@@ -1,0 +1,159 @@
+"""The predictive breaker: off the slow provider before anything fails, and back when it is fast."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router import Message, ModelType, Request
+from router.events import LatencyChange, Skip
+from router.latency import LatencyOptions, LatencyWatch
+from router.testing import Answering, CapturedEvents, FakeClock, ScriptedTransport, scripted_router, test_settings
+
+OPTIONS = LatencyOptions(limit_s=0.5, recovery_s=10.0)
+
+
+def _answered(watch: LatencyWatch, clock: FakeClock, took_s: float) -> None:
+    timing = watch.started(clock())
+    clock.advance(took_s)
+    watch.finished(timing, clock())
+
+
+def test_average_over_the_limit_is_slow() -> None:
+    """Ten fast answers and six of a second: the average of the last ten passes half a second."""
+    clock = FakeClock()
+    watch = LatencyWatch(OPTIONS)
+    for _ in range(10):
+        _answered(watch, clock, 0.1)
+    seen = 0
+    while not watch.look(clock()):
+        _answered(watch, clock, 1.0)
+        seen += 1
+    assert seen == 5
+
+
+def test_one_slow_first_call_is_no_trend() -> None:
+    """Fewer than three samples say nothing."""
+    clock = FakeClock()
+    watch = LatencyWatch(OPTIONS)
+    _answered(watch, clock, 9.0)
+    _answered(watch, clock, 9.0)
+    assert not watch.look(clock())
+    _answered(watch, clock, 9.0)
+    assert watch.look(clock())
+
+
+def test_waiting_calls_are_seen_before_they_answer() -> None:
+    """A provider that stalls gives no samples, but its waiting calls grow old, and that counts."""
+    clock = FakeClock()
+    watch = LatencyWatch(OPTIONS)
+    for _ in range(3):
+        _answered(watch, clock, 0.1)
+    for _ in range(10):
+        watch.started(clock())
+    assert not watch.look(clock())
+    clock.advance(0.6)
+    assert watch.look(clock())
+
+
+def test_one_measuring_call_a_recovery_period() -> None:
+    """While slow, one call in ten seconds measures; a slow one keeps it slow, a fast one ends it."""
+    clock = FakeClock()
+    changes: list[bool] = []
+    watch = LatencyWatch(OPTIONS, on_change=lambda is_slow, average_s: changes.append(is_slow))
+    for _ in range(3):
+        _answered(watch, clock, 1.0)
+    assert watch.look(clock())
+    assert not watch.may_measure(clock())
+    clock.advance(10.0)
+    assert watch.may_measure(clock())
+    slow = watch.started(clock())
+    assert slow.measures
+    assert not watch.may_measure(clock())
+    clock.advance(0.45)  # under the limit, but not clearly: no flapping
+    watch.finished(slow, clock())
+    assert watch.look(clock())
+    clock.advance(10.0)
+    _answered(watch, clock, 0.1)
+    assert not watch.look(clock())
+    assert changes == [True, False]
+
+
+def test_dropped_measuring_call_frees_its_slot() -> None:
+    """A measuring call that is cancelled lets the next one measure after the period."""
+    clock = FakeClock()
+    watch = LatencyWatch(OPTIONS)
+    for _ in range(3):
+        _answered(watch, clock, 1.0)
+    watch.look(clock())
+    clock.advance(10.0)
+    watch.dropped(watch.started(clock()))
+    clock.advance(10.0)
+    assert watch.may_measure(clock())
+
+
+@given(st.lists(st.floats(0.0, 0.5), max_size=50))
+def test_answers_within_the_limit_never_make_it_slow(times_s: list[float]) -> None:
+    """No sequence of times up to the limit is a spike."""
+    clock = FakeClock(0.0)
+    watch = LatencyWatch(OPTIONS)
+    for took_s in times_s:
+        timing = watch.started(0.0)
+        watch.finished(timing, took_s)
+        assert not watch.look(0.0)
+    assert clock() == 0.0
+
+
+async def test_slow_primary_loses_its_traffic_and_gets_it_back() -> None:
+    """The router moves to the fast failover model with one event, measures once a period, and comes back."""
+    clock, events = FakeClock(), CapturedEvents()
+    script = ScriptedTransport({})
+    router = scripted_router(script, clock=clock, sink=events, settings=test_settings(latency_limit=0.5))
+    request = Request(messages=(Message(role="user", content="hi"),), model="gpt-4o")
+    watch = router._ports.health[ModelType.OPENAI].latency
+    for _ in range(3):
+        _answered(watch, clock, 1.0)
+    for _ in range(5):
+        reply = await router.complete(request)
+        assert (reply.provider, reply.model) == (ModelType.CLAUDE, "claude-haiku-4-5")
+    assert [change.to for change in events.of(LatencyChange)] == ["slow"]
+    assert events.of(LatencyChange)[0].message == "latency spiking, switching to failover model"
+    assert {(skip.provider, skip.reason) for skip in events.of(Skip)} == {("openai", "slow")}
+    clock.advance(60.0)
+    reply = await router.complete(request)
+    assert (reply.provider, reply.attempts[0].reason) == (ModelType.OPENAI, "measure")
+    assert [change.to for change in events.of(LatencyChange)] == ["slow", "fast"]
+    assert (await router.complete(request)).provider is ModelType.OPENAI
+
+
+async def test_slow_provider_is_still_the_last_resort() -> None:
+    """When nobody else answers, the slow one is asked after all."""
+    clock = FakeClock()
+    down = [Answering(status=503)]
+    script = ScriptedTransport({"claude": down, "openai": down, "local": down, "gemini": [Answering(text="late")]})
+    router = scripted_router(script, clock=clock)
+    watch = router._ports.health[ModelType.GEMINI].latency
+    for _ in range(3):
+        _answered(watch, clock, 1.0)
+    reply = await router.complete(Request(messages=(Message(role="user", content="hi"),)))
+    assert reply.text == "late"
+    assert [str(name) for name, _ in script.calls] == ["claude", "openai", "local", "gemini"]
+
+
+async def test_breakers_probe_measures_too() -> None:
+    """A provider that is open and slow is freed by one call: the probe closes the breaker and ends the spike."""
+    clock, events = FakeClock(), CapturedEvents()
+    failing = [Answering(status=503)] * 3 + [Answering(text="back")]
+    router = scripted_router(ScriptedTransport({"gemini": failing}), clock=clock, sink=events)
+    request = Request(messages=(Message(role="user", content="hi"),))
+    await asyncio.gather(*(router.complete(request) for _ in range(3)))
+    watch = router._ports.health[ModelType.GEMINI].latency
+    for _ in range(3):
+        _answered(watch, clock, 1.0)
+    assert (await router.complete(request)).provider is ModelType.CLAUDE
+    clock.advance(70.0)
+    assert (await router.complete(request)).text == "back"
+    assert router.status()["gemini"]["breaker"] == "closed"
+    assert not router.status()["gemini"]["is_slow"]
