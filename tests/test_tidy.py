@@ -156,12 +156,14 @@ def test_every_dependency_has_its_reason() -> None:
 def test_every_package_imported_is_a_dependency() -> None:
     """What our code imports stands in pyproject.toml itself: what another dependency brings may go as it came."""
     declared = _dependencies()
+    helpers = {path.stem for path in (ROOT / "tests").glob("*.py")}  # a conftest puts them on the path
     _none(
         f"{_name(path)}:{node.lineno} {module}"
         for path in _python(*ROOMS, "tests")
         for node in ast.walk(_tree(path))
         for module in _imported(node)
-        if module not in (*ROOMS, *sys.stdlib_module_names) and DISTRIBUTIONS.get(module, module) not in declared
+        if module not in (*ROOMS, *helpers, *sys.stdlib_module_names)
+        and DISTRIBUTIONS.get(module, module) not in declared
     )
 
 

@@ -1,0 +1,1 @@
+"""From a journal to a verdict: pure functions, each check with its evidence."""
