@@ -51,7 +51,10 @@ class SeawallSystem:
             {name.upper(): value for name, value in scenario.system.settings.items()}
             | {_ADDRESSES[provider]: url for provider, url in upstreams.items()}
         ).shown()
-        environment = {name: value for name, value in values.items() if name not in _KEYS} | _KEYS
+        # Keys are shown masked, so they come from here: emulated ones, or none where the scenario takes one away.
+        written = {name.upper(): str(value) for name, value in scenario.system.settings.items()}
+        keys = {name: written.get(name, value) for name, value in _KEYS.items()}
+        environment = {name: value for name, value in values.items() if name not in _KEYS} | keys
         argv = (sys.executable, "-m", "seawall.gateway", "--host", "127.0.0.1", "--port", "0", "--ready-json")
         return Launch(argv=argv, environment=environment | {"SEAWALL_API_KEYS": ""})
 
