@@ -24,6 +24,28 @@ from seawall.emulators.steps import Behaviour
 __all__ = ["ReadBack", "RespondFault", "read_back"]
 
 
+_WORDS = {
+    "status": "status {}",
+    "retry_after_s": "retry after {:g} s",
+    "first_token_s": "first token after {:g} s",
+    "hang": "hang",
+    "cut_after_chunks": "cut after {} chunks",
+    "dribble_s": "{:g} s between tokens",
+    "no_done": "no end marker",
+    "malformed": "malformed JSON",
+    "truncated": "truncated JSON",
+    "empty": "empty body with 200",
+    "html": "HTML page with 200",
+    "error_event": "error event after two tokens",
+    "content_type": "content type {}",
+    "wrong_usage": "wrong usage",
+    "duplicate_chunks": "every token event twice",
+    "content_filter": "content filter stop",
+    "wrong_model": "another model's name",
+}
+"""How each field of a behaviour reads."""
+
+
 class RespondFault(msgspec.Struct, frozen=True, kw_only=True):
     """
     `behaviour` at the provider `target` of the emulator whose admin port is `admin_url`.
@@ -44,6 +66,10 @@ class RespondFault(msgspec.Struct, frozen=True, kw_only=True):
         problems: list[str] = []
         if (self.token_env is None) == (self.token_file is None):
             problems.append("name exactly one of token_env, token_file")
+        if not _set(self.behaviour).keys() - {"retry_after_s"}:
+            problems.append(f"the behaviour does no harm; set one of {', '.join(_WORDS)}")
+        if self.behaviour.retry_after_s is not None and self.behaviour.status is None:
+            problems.append("retry_after_s goes with a status")
         try:
             _address({"admin_url": self.admin_url, "allow_remote": self.allow_remote})
         except FaultError as error:
@@ -54,15 +80,9 @@ class RespondFault(msgspec.Struct, frozen=True, kw_only=True):
     def describe(self) -> str:
         """Return the fault in a few words, such as `respond status 429, retry after 5 s (50% of requests)`."""
         told = self.behaviour
-        words = [
-            f"status {told.status}" if told.status is not None else "",
-            f"retry after {told.retry_after_s:g} s" if told.retry_after_s is not None else "",
-            f"first token after {told.first_token_s:g} s" if told.first_token_s is not None else "",
-            "hang" if told.hang else "",
-            f"cut after {told.cut_after_chunks} chunks" if told.cut_after_chunks is not None else "",
-        ]
+        words = [_WORDS[name].format(value) for name, value in _set(told).items()]
         share = f" ({told.injection_rate:.0%} of requests)" if told.injection_rate < 1 else ""
-        return f"respond {', '.join(word for word in words if word)}{share}"
+        return f"respond {', '.join(words)}{share}"
 
     def prepare(self) -> Undo:
         """Return how to undo it. Changes nothing."""
@@ -84,6 +104,12 @@ class RespondFault(msgspec.Struct, frozen=True, kw_only=True):
             _client(self.prepare().arguments, DEADLINE_S).put_behaviour(self.target, self.behaviour)
         except EmulatorError as error:
             raise FaultError(f"fault {self.id} could not be injected: {error}") from error
+
+
+def _set(behaviour: Behaviour) -> dict[str, Any]:
+    """Return what the behaviour does wrong, field by field."""
+    values = {name: getattr(behaviour, name) for name in _WORDS}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
 class ReadBack(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ Whatever a bug above it asks for, nothing reaches a cloud: the check is made on 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import AbstractAsyncContextManager
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from router.errors import SecurityError
 from router.transport import Answer, Call, Transport
 
-__all__ = ["GuardedTransport", "origin_of"]
+__all__ = ["GuardedTransport", "allows_endpoint", "origin_of"]
 
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379}
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")  # parsers differ: one strips or turns what another takes for the host
 
 
@@ -34,6 +34,25 @@ def origin_of(url: str) -> tuple[str, str, int]:
     if not host or port is None:
         raise SecurityError("the air gap refuses an address without host and port")
     return parts.scheme, _normal(host), port
+
+
+def allows_endpoint(url: str, listed: Collection[str]) -> bool:
+    """
+    Say whether a part of our own (Redis, telemetry) may be at `url`: on this machine, or listed.
+
+    `listed` are hosts, `host:port`s and origins. A name other than `localhost` is not this machine: it may resolve to
+    anything. Raises SecurityError for an address that cannot be read.
+    """
+    origins = {origin_of(entry) for entry in listed if "://" in entry}
+    hosts = {entry.rstrip(".").lower() for entry in listed if "://" not in entry}
+    if urlsplit(url).scheme == "unix":
+        return True
+    scheme, host, port = origin_of(url)
+    try:
+        here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        here = False
+    return here or (scheme, host, port) in origins or not hosts.isdisjoint({host, f"{host}:{port}", f"[{host}]:{port}"})
 
 
 def _normal(host: str) -> str:

@@ -72,7 +72,7 @@ class Breaker:
         self._state = BreakerState.CLOSED
         self._generation = 0
         self._failures = 0
-        self._reopenings = 0
+        self._open_s = options.recovery_timeout_s
         self._probe_at_s = 0.0
         self._probing = False
 
@@ -118,7 +118,7 @@ class Breaker:
         self._failures = 0
         if permit.is_probe:
             self._probing = False
-            self._reopenings = 0
+            self._open_s = self._options.recovery_timeout_s
             self._transition(BreakerState.CLOSED, "probe succeeded")
 
     def failure(self, permit: Permit, now_s: float, cause: str) -> None:
@@ -127,7 +127,9 @@ class Breaker:
             return
         if permit.is_probe:
             self._probing = False
-            self._reopenings += 1
+            # Step by step and capped: a power of the factor overflows in an outage of days.
+            cap_s = max(self._options.recovery_timeout_max_s, self._options.recovery_timeout_s)
+            self._open_s = min(self._open_s * self._options.backoff_factor, cap_s)
             self._open(now_s, f"probe failed: {cause}")
             return
         self._failures += 1
@@ -140,10 +142,7 @@ class Breaker:
             self._probing = False
 
     def _open(self, now_s: float, cause: str) -> None:
-        options = self._options
-        open_s = options.recovery_timeout_s * options.backoff_factor**self._reopenings
-        open_s = min(open_s, max(options.recovery_timeout_max_s, options.recovery_timeout_s))
-        self._probe_at_s = now_s + open_s * (1 + _JITTER_MAX * self._draw())
+        self._probe_at_s = now_s + self._open_s * (1 + _JITTER_MAX * self._draw())
         self._failures = 0
         self._transition(BreakerState.OPEN, cause)
 

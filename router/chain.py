@@ -16,11 +16,19 @@ from contextlib import aclosing
 
 import msgspec
 
-from router.adapters import Adapter, Piece, Prompt, converse
+from router.adapters import Adapter, Piece, Prompt, converse, turns
 from router.arbitrage import AUTO, choose_model
 from router.breaker import BreakerState, Permit
 from router.catalogue import Choice, resolve
-from router.errors import AllCloudsDownError, BudgetExceeded, DeadlineExceeded, ProviderError, TransportError
+from router.errors import (
+    AllCloudsDownError,
+    BudgetExceeded,
+    DeadlineExceeded,
+    ProviderError,
+    RequestError,
+    SecurityError,
+    TransportError,
+)
 from router.events import Attempt, EventSink, Skip
 from router.health import ProviderHealth
 from router.ledger import Lease, Ledger
@@ -29,10 +37,9 @@ from router.plan import Ask, Route, SkipReason, Step, plan
 from router.pricing import prompt_tokens_max
 from router.settings import Settings
 from router.transport import Timeouts, Transport
+from router.usage import usage_of
 
 __all__ = ["Ports", "answer"]
-
-_BYTES_PER_TOKEN = 4  # for estimates of what a cut answer cost; vendors' tokenizers average 3.5 to 4.5 on English
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +152,7 @@ async def _attempt(run: _Run, ports: Ports, step: Step, permit: Permit, lease: L
                     yield Chunk(
                         text=piece.text,
                         provider=step.provider,
-                        model=step.model,
+                        model=watch.model,
                         continued=tuple(w for w in run.writers if w is not step.provider),
                     )
     except ProviderError as error:
@@ -158,7 +165,8 @@ async def _attempt(run: _Run, ports: Ports, step: Step, permit: Permit, lease: L
         # The caller left, ran out of time, or the request itself is at fault: nothing is learnt of the provider.
         health.latency.dropped(timing)
         health.breaker.release(permit)
-        _settle(run, ports, lease, watch.billed(None))
+        refused = isinstance(error, (RequestError, SecurityError))  # nobody bills these
+        _settle(run, ports, lease, None if refused else watch.billed(None))
         watch.report("cancelled", getattr(error, "code", "cancelled"), getattr(error, "status", None))
         raise
     health.succeeded(permit, watch.first_byte_s)
@@ -167,7 +175,7 @@ async def _attempt(run: _Run, ports: Ports, step: Step, permit: Permit, lease: L
     yield Chunk(
         text="",
         provider=step.provider,
-        model=step.model,
+        model=watch.model,
         continued=tuple(w for w in run.writers if w is not step.provider),
         stop_reason=watch.stop_reason or "stop",
         usage=run.usage,
@@ -182,16 +190,20 @@ class _Watch:
     def __init__(self, run: _Run, ports: Ports, step: Step, permit: Permit) -> None:
         self._run, self._ports, self._step, self._permit = run, ports, step, permit
         self._start_s = ports.clock()
+        self._prompt = run.prompt(step.model)
         self._told: Usage | None = None
         self._text_bytes = 0
         self.first_byte_s: float | None = None
         self.stop_reason: StopReason | None = None
+        self.model = step.model
+        """What the caller is told: the model that the provider names, or the one that was asked for."""
 
     def see(self, piece: Piece, now_s: float) -> None:
         """Take one piece."""
         if self.first_byte_s is None:
             self.first_byte_s = now_s - self._start_s
         self._text_bytes += len(piece.text.encode())
+        self.model = piece.model or self.model
         self.stop_reason = piece.stop_reason or self.stop_reason
         if piece.usage is not None:
             told = self._told or Usage(prompt_tokens=0, completion_tokens=0)
@@ -201,17 +213,8 @@ class _Watch:
             )
 
     def usage(self) -> Usage:
-        """Return the provider's usage where it told all of it, else the estimate."""
-        if self._told is not None and self.stop_reason is not None:
-            return self._told
-        prompt_tokens = sum(len(m.content.encode()) for m in self._run.request.messages) // _BYTES_PER_TOKEN + 1
-        told = self._told or Usage(prompt_tokens=prompt_tokens, completion_tokens=0)
-        estimate = -(-self._text_bytes // _BYTES_PER_TOKEN)
-        return Usage(
-            prompt_tokens=told.prompt_tokens or prompt_tokens,
-            completion_tokens=max(told.completion_tokens, estimate),
-            estimated=True,
-        )
+        """Return what the provider told where that can be true, else the estimate."""
+        return usage_of(self._told, self._prompt, self._text_bytes, is_whole=self.stop_reason is not None)
 
     def billed(self, error: ProviderError | None) -> Usage | None:
         """Return what a broken-off call is taken to have used; None where the provider cannot have billed it."""
@@ -310,7 +313,7 @@ async def _reserve(run: _Run, ports: Ports, step: Step) -> Lease | None:
         step.provider,
         step.model,
         request_id=run.request.request_id,
-        prompt_tokens=prompt_tokens_max(prompt.messages) + len(prompt.so_far.encode()),
+        prompt_tokens=prompt_tokens_max(turns(prompt)),
         max_tokens=prompt.max_tokens,
     )
 

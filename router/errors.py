@@ -6,6 +6,7 @@ What can go wrong, split by what the caller can do about it.
     ├── RequestError                fix the request (client errors 400, 413, 422)
     ├── SecurityError               the air gap forbids it
     ├── BudgetExceeded              wait for tomorrow, or raise the limit
+    ├── BudgetStoreDown             mend the store; the router itself goes on by BUDGET_STORE_DOWN
     ├── DeadlineExceeded            ask with more patience
     ├── AllCloudsDownError          wait `retry_after_s` (also a SystemError)
     └── ProviderError               one attempt failed; the chain goes on elsewhere
@@ -38,6 +39,7 @@ __all__ = [
     "AllCloudsDownError",
     "AuthenticationFailed",
     "BudgetExceeded",
+    "BudgetStoreDown",
     "ConfigurationError",
     "ConnectFailed",
     "DeadlineExceeded",
@@ -95,6 +97,22 @@ class BudgetExceeded(SeawallError):
 
     code = "budget_exceeded"
     status = 402
+
+
+class BudgetStoreDown(SeawallError):
+    """
+    The books of the budget cannot be reached, or gave no answer in time.
+
+    `asked` says whether the step may have been taken all the same: its answer, not the step, is what is missing.
+    """
+
+    code = "budget_store_down"
+    status = 503
+    retryable = True
+
+    def __init__(self, message: str, *, asked: bool = False) -> None:
+        super().__init__(message)
+        self.asked = asked
 
 
 class DeadlineExceeded(SeawallError):

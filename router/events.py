@@ -57,8 +57,15 @@ class BreakerChange(msgspec.Struct, kw_only=True, tag_field="kind", tag="breaker
     cause: str
 
 
-class Spend(msgspec.Struct, kw_only=True, tag_field="kind", tag="spend"):
-    """One step of the budget. Amounts in micro-dollars; `total` is reserved plus settled after the step."""
+# In a journal's line `source` is already the process that wrote it.
+class Spend(msgspec.Struct, kw_only=True, tag_field="kind", tag="spend", rename={"source": "reserved_by"}):
+    """
+    One step of the budget. Amounts in micro-dollars; `total` is reserved plus settled after it, as the store said.
+
+    `source` of a `reserve`: `store`; `allowance`: the store is away, and total and limit are those of this worker's own
+    allowance; `unanswered`: the store's answer was lost, so no call was made, and total is the last one known. A
+    settlement always has the store's total; its source tells what it closes. An expiry of yesterday's has total 0.
+    """
 
     action: Literal["reserve", "settle", "expire"]
     reservation_id: str
@@ -69,6 +76,7 @@ class Spend(msgspec.Struct, kw_only=True, tag_field="kind", tag="spend"):
     limit_micro_usd: int
     estimated: bool
     worker: str
+    source: Literal["store", "allowance", "unanswered"] = "store"
 
 
 class LatencyChange(msgspec.Struct, kw_only=True, tag_field="kind", tag="latency"):

@@ -72,15 +72,21 @@ class HybridRouter:
 
             transport = HttpxTransport()
         if self.settings.airgap_mode:
-            transport = GuardedTransport(transport, [self.settings.ollama_host])
+            origins = [entry for entry in self.settings.airgap_allowed() if entry.startswith(("http://", "https://"))]
+            transport = GuardedTransport(transport, [self.settings.ollama_host, *origins])
+        self._own_store: BudgetStore | None = None
+        if budget_store is None:
+            budget_store = self._own_store = _budget_store(self.settings)
         ledger = Ledger(
-            budget_store or MemoryBudgetStore(),
+            budget_store,
             limit_usd=self.settings.daily_spend_limit_usd,
             lease_s=self.settings.budget_lease,
             wall=wall,
             sink=sink,
             new_id=new_id,
             worker=worker,
+            store_down=self.settings.budget_store_down,
+            allowance_usd=self.settings.budget_allowance_usd,
         )
         self._new_id = new_id
         self._ports = Ports(
@@ -167,8 +173,10 @@ class HybridRouter:
         return await self._ports.ledger.spent_usd()
 
     async def aclose(self) -> None:
-        """Book what is still being settled and close every connection."""
+        """Book what is still being settled, for a bounded time, and close every connection of this router's own."""
         await self._ports.ledger.drain()
+        if self._own_store is not None:
+            await self._own_store.aclose()
         await self._ports.transport.aclose()
 
     async def __aenter__(self) -> Self:
@@ -236,6 +244,16 @@ class HybridRouter:
             has_key=lambda: not provider.is_cloud or bool(settings.api_key(provider)),
             retry_after_max_s=settings.retry_after_max,
         )
+
+
+def _budget_store(settings: Settings) -> BudgetStore:
+    if settings.budget_store == "memory":
+        return MemoryBudgetStore()
+    try:
+        from router.redis_store import RedisBudgetStore  # noqa: PLC0415 - needs a package that most need not have
+    except ImportError:
+        raise ConfigurationError("BUDGET_STORE=redis needs the package redis: pip install 'seawall[redis]'") from None
+    return RedisBudgetStore(settings.redis_url.reveal(), timeout_s=settings.budget_store_timeout)
 
 
 def _fast_choice(settings: Settings) -> Choice:

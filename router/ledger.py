@@ -1,34 +1,68 @@
 """
 The budget as the chain uses it: one reservation before a paid call, one settlement after it, each reported.
 
-Settlements run beside the request, never on its way: a caller does not wait for the books.
+Settlements run beside the request, never on its way: a caller does not wait for the books. One that fails is tried
+again in the background until the store takes it; each is idempotent by the reservation's id.
+
+While the store is away, `store_down` decides: `closed` refuses every paid call, as over the limit; `allowance` lets
+this worker spend up to `allowance_usd` a UTC day of its own, and never past the last total it knows of. What was spent
+so is booked when the store is back, and the total may then end above the limit, by at most one allowance a worker.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
-from router.budget import BudgetStore, Reservation, day_of, micro_usd
+import msgspec
+
+from router.budget import Allowance, BudgetStore, Reservation, Standing, day_of, micro_usd
+from router.errors import BudgetStoreDown
 from router.events import EventSink, Spend
 from router.models import ModelType, Usage
 from router.pricing import cost_micro_usd, price_of, reservation_micro_usd
 
 __all__ = ["Lease", "Ledger"]
 
+LATE_MAX = 10_000
+"""Settlements that wait for the store. One more is dropped, and charged in full when its lease has run out."""
+LATE_AFTER_LEASE_S = 1800.0
+"""A settlement is given up so long after its lease: the reservation is charged in full by then."""
+RETRY_EVERY_S = 0.1
+DRAIN_S = 2.0
+"""How long a closing router waits for its settlements."""
+
+Source = Literal["store", "allowance", "unanswered"]
+
 
 class Lease:
     """A reservation for one call, or the free pass of a provider that costs nothing. Settled once."""
 
-    __slots__ = ("model", "provider", "request_id", "reservation", "settled")
+    __slots__ = ("model", "provider", "request_id", "reservation", "settled", "source")
 
-    def __init__(self, provider: ModelType, model: str, request_id: str, reservation: Reservation | None) -> None:
+    def __init__(
+        self,
+        provider: ModelType,
+        model: str,
+        request_id: str,
+        reservation: Reservation | None,
+        source: Source = "store",
+    ) -> None:
         self.provider = provider
         self.model = model
         self.request_id = request_id
         self.reservation = reservation
         self.settled = False
+        self.source: Source = source
+
+
+class _Settlement(msgspec.Struct, frozen=True):
+    lease: Lease
+    reservation: Reservation
+    micro_usd: int
+    estimated: bool
 
 
 class Ledger:
@@ -44,6 +78,8 @@ class Ledger:
         sink: EventSink,
         new_id: Callable[[], str],
         worker: str,
+        store_down: Literal["closed", "allowance"] = "closed",
+        allowance_usd: float = 0.0,
     ) -> None:
         self._store = store
         self._limit = micro_usd(limit_usd)
@@ -52,7 +88,12 @@ class Ledger:
         self._sink = sink
         self._new_id = new_id  # never the caller's request id: a client that repeats one must not spend for free
         self._worker = worker
+        self._allowance = Allowance(micro_usd(allowance_usd) if store_down == "allowance" else 0)
+        self._known = ("", 0)
+        """The day and total that the store told last."""
         self._settling: set[asyncio.Task[None]] = set()
+        self._late: deque[_Settlement] = deque()
+        self._retrying: asyncio.Task[None] | None = None
 
     async def reserve(
         self, provider: ModelType, model: str, *, request_id: str, prompt_tokens: int, max_tokens: int
@@ -67,13 +108,23 @@ class Ledger:
             micro_usd=reservation_micro_usd(price_of(provider, model), prompt_tokens, max_tokens),
             expires_at_s=wall_s + self._lease_s,
         )
-        standing = await self._store.reserve(reservation, self._limit, wall_s)
         lease = Lease(provider, model, request_id, reservation)
-        for expired in standing.expired:
-            self._report("expire", expired, request_id="", provider="", amount=expired.micro_usd, total=0)
+        try:
+            standing = await self._store.reserve(reservation, self._limit, wall_s)
+        except BudgetStoreDown as error:
+            if self._allow(lease, reservation):
+                return lease
+            if error.asked:
+                self._take_back(lease, reservation)
+            return None
+        except asyncio.CancelledError:  # the caller left, and the store may have taken the reservation
+            self._take_back(lease, reservation)
+            raise
+        self._note(reservation.day, standing)
         if not standing.accepted:
             return None
-        self._tell("reserve", lease, reservation.micro_usd, standing.total_micro_usd, estimated=True)
+        limit = self._limit - max(0, standing.adjusted_micro_usd)
+        self._tell("reserve", lease, reservation, reservation.micro_usd, standing.total_micro_usd, limit=limit)
         return lease
 
     def settle(self, lease: Lease, usage: Usage | None) -> float:
@@ -82,41 +133,129 @@ class Ledger:
             lease.settled = True
             return 0.0
         lease.settled = True
+        reservation = lease.reservation
         amount = 0 if usage is None else cost_micro_usd(price_of(lease.provider, lease.model), usage)
-        amount = min(amount, lease.reservation.micro_usd)
-        task = asyncio.get_running_loop().create_task(
-            self._settle(lease, lease.reservation, amount, estimated=usage is not None and usage.estimated)
-        )
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        amount = min(amount, reservation.micro_usd)
+        if lease.source == "allowance":
+            self._allowance.give_back(reservation.day, reservation.micro_usd - amount)
+        self._begin(_Settlement(lease, reservation, amount, usage is not None and usage.estimated))
         return amount / 1_000_000
 
     async def spent_usd(self) -> float:
-        """Return today's total, settled and reserved, in US dollars."""
-        return await self._store.spent(day_of(self._wall())) / 1_000_000
+        """Return today's total, settled and reserved, in US dollars; the last one known while the store is away."""
+        today = day_of(self._wall())
+        try:
+            total = await self._store.spent(today)
+        except BudgetStoreDown:
+            total = self._total(today)
+        return total / 1_000_000
 
     async def drain(self) -> None:
-        """Wait until every settlement is booked."""
-        while self._settling:
-            await asyncio.gather(*self._settling)
+        """Wait until every settlement is booked, for at most 2 s; what is left then is charged when its lease ends."""
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while tasks := {*self._settling, *([] if self._retrying is None else [self._retrying])}:
+                    await asyncio.wait(tasks)
+        except TimeoutError:
+            left = [*self._settling, *([] if self._retrying is None else [self._retrying])]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
-    async def _settle(self, lease: Lease, reservation: Reservation, amount: int, *, estimated: bool) -> None:
+    def _allow(self, lease: Lease, reservation: Reservation) -> bool:
+        """Take the reservation out of this worker's own allowance, if that and the last known total leave room."""
+        day, amount = reservation.day, reservation.micro_usd
+        fits = self._total(day) + amount <= self._limit and len(self._late) < LATE_MAX
+        if not fits or not self._allowance.take(day, amount):
+            return False
+        lease.source = "allowance"
+        used = self._allowance.used(day)
+        self._tell("reserve", lease, reservation, amount, used, limit=self._allowance.limit)
+        return True
+
+    def _take_back(self, lease: Lease, reservation: Reservation) -> None:
+        """Close a reservation for which no call is made, whether the store has it, will have it, or never had it."""
+        lease.settled = True
+        lease.source = "unanswered"
+        self._tell("reserve", lease, reservation, reservation.micro_usd, self._total(reservation.day))
+        self._begin(_Settlement(lease, reservation, 0, estimated=False))
+
+    def _begin(self, settlement: _Settlement) -> None:
+        task = asyncio.get_running_loop().create_task(self._try(settlement))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _try(self, settlement: _Settlement) -> None:
+        try:
+            await self._book(settlement)
+        except BudgetStoreDown:
+            # Money of the allowance is nowhere else; of a reservation that is dropped, the store charges the whole.
+            if len(self._late) < LATE_MAX or settlement.lease.source == "allowance":
+                self._late.append(settlement)
+            if self._retrying is None:
+                self._retrying = asyncio.get_running_loop().create_task(self._retry())
+
+    async def _retry(self) -> None:
+        """Book what waits, oldest first, as soon as the store takes it."""
+        try:
+            while self._late:
+                settlement = self._late.popleft()
+                allowed = settlement.lease.source == "allowance"
+                if not allowed and self._wall() > settlement.reservation.expires_at_s + LATE_AFTER_LEASE_S:
+                    continue
+                try:
+                    await self._book(settlement)
+                except BudgetStoreDown:
+                    self._late.append(settlement)
+                    await asyncio.sleep(RETRY_EVERY_S)
+        finally:
+            self._retrying = None
+
+    async def _book(self, settlement: _Settlement) -> None:
+        lease, reservation, amount = settlement.lease, settlement.reservation, settlement.micro_usd
+        if lease.source == "allowance":
+            # Its lease may be long over: the store must remember its id from now on.
+            reservation = msgspec.structs.replace(reservation, expires_at_s=self._wall() + self._lease_s)
         standing = await self._store.settle(reservation, amount)
+        self._note(reservation.day, standing)
+        if lease.source == "allowance":
+            self._allowance.booked(reservation.day, amount)
         if standing.accepted:
-            self._tell("settle", lease, amount, standing.total_micro_usd, estimated=estimated)
+            self._tell("settle", lease, reservation, amount, standing.total_micro_usd, estimated=settlement.estimated)
+
+    def _note(self, day: str, standing: Standing) -> None:
+        """Remember the total, and report what this step has found expired."""
+        if day >= self._known[0]:
+            self._known = (day, standing.total_micro_usd)
+        for expired in standing.expired:
+            total = standing.total_micro_usd if expired.day == day else 0
+            self._report("expire", expired, request_id="", provider="", amount=expired.micro_usd, total=total)
+
+    def _total(self, day: str) -> int:
+        """Return the day's total as far as this worker knows it."""
+        return (self._known[1] if day == self._known[0] else 0) + self._allowance.unbooked(day)
 
     def _tell(
-        self, action: Literal["reserve", "settle"], lease: Lease, amount: int, total: int, *, estimated: bool
+        self,
+        action: Literal["reserve", "settle"],
+        lease: Lease,
+        reservation: Reservation,
+        amount: int,
+        total: int,
+        *,
+        estimated: bool = True,
+        limit: int | None = None,
     ) -> None:
-        assert lease.reservation is not None  # noqa: S101 - free passes are never booked
         self._report(
             action,
-            lease.reservation,
+            reservation,
             request_id=lease.request_id,
             provider=lease.provider,
             amount=amount,
             total=total,
             estimated=estimated,
+            limit=limit,
+            source=lease.source,
         )
 
     def _report(
@@ -129,6 +268,8 @@ class Ledger:
         amount: int,
         total: int,
         estimated: bool = True,
+        limit: int | None = None,
+        source: Source = "store",
     ) -> None:
         self._sink(
             Spend(
@@ -138,8 +279,9 @@ class Ledger:
                 provider=provider,
                 micro_usd=amount,
                 total_micro_usd=total,
-                limit_micro_usd=self._limit,
+                limit_micro_usd=self._limit if limit is None else limit,
                 estimated=estimated,
                 worker=self._worker,
+                source=source,
             )
         )

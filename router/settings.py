@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from router.errors import ConfigurationError
+from router.airgap import allows_endpoint
+from router.errors import ConfigurationError, SecurityError
 from router.models import ModelType
 
 __all__ = ["Secret", "Settings", "parse_seconds", "setting_names"]
@@ -25,6 +26,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 # Where a key, and where an address, would end up elsewhere than it says: in another header, host or query.
 _UNFIT_IN_KEY = re.compile(r"[^\x21-\x7e]")
 _UNFIT_IN_URL = re.compile(r"[\x00-\x20\x7f@?#\\]")
+_UNFIT_ENTRY = re.compile(r"[\x00-\x1f\x7f@?#\\]|[^/:]/[^/]")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
@@ -79,6 +81,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """First-byte timeout of the local model, which may have to load first."""
     airgap_mode: bool = False
     """Sovereign mode: nothing leaves for a cloud, whatever is asked."""
+    airgap_allow: str = ""
+    """What the air gap allows beside this machine and OLLAMA_HOST: hosts, host:ports and origins, comma-separated.
+
+    Redis may be at any of them; HTTP goes only to those written as an origin (http://host:port).
+    """
     circuit_breaker_failure_threshold: int = 3
     """Consecutive failures that open a provider's breaker."""
     circuit_breaker_recovery_timeout: float = 60.0
@@ -112,6 +119,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Budget of a UTC day over all paid providers."""
     budget_lease: float = 600.0
     """A reservation that nobody settles within this time is charged in full."""
+    budget_store: Literal["memory", "redis"] = "memory"
+    """Where the spend of the day is kept: in this process, or in Redis for any number of workers."""
+    redis_url: Secret = Secret("redis://localhost:6379/0")
+    """The Redis of BUDGET_STORE=redis: redis://, rediss:// or unix://; shown without its password."""
+    budget_store_timeout: float = 0.25
+    """Bound of each step in Redis; a longer wait counts as Redis being away."""
+    budget_store_down: Literal["closed", "allowance"] = "closed"
+    """While Redis is away: refuse paid providers as if over the limit, or spend up to BUDGET_ALLOWANCE_USD."""
+    budget_allowance_usd: float = 1.0
+    """What each worker may spend in a UTC day while Redis is away; booked in Redis when it is back.
+
+    The total may then end above the limit, by at most this for each worker.
+    """
     answer_bytes_max: int = 16 * 1024 * 1024
     """The longest answer body that is read."""
 
@@ -132,8 +152,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             for name in ("gemini_api_key", "anthropic_api_key", "openai_api_key")
             if _UNFIT_IN_KEY.search(getattr(self, name).reveal())
         ]
-        if self.midstream not in ("continue", "error"):
-            problems.append(f"MIDSTREAM is {self.midstream!r}; it must be continue or error")
+        problems += [
+            f"{name.upper()} is {getattr(self, name)!r}; it must be {' or '.join(words)}"
+            for name, words in _CHOICES.items()
+            if getattr(self, name) not in words
+        ]
+        problems += _endpoint_problems(self)
         if problems:
             raise ConfigurationError("; ".join(problems))
 
@@ -195,10 +219,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def shown(self) -> dict[str, str]:
         """Return every setting by its environment name as text, secrets masked."""
-        return {
+        shown = {
             name.upper(): ("***" if value else "") if isinstance(value, Secret) else str(value)
             for name, value in msgspec.structs.asdict(self).items()
         }
+        return shown | {"REDIS_URL": _masked(self.redis_url.reveal())}
+
+    def airgap_allowed(self) -> tuple[str, ...]:
+        """Return the entries of AIRGAP_ALLOW."""
+        return tuple(entry for part in self.airgap_allow.split(",") if (entry := part.strip()))
 
 
 def setting_names() -> tuple[str, ...]:
@@ -227,14 +256,21 @@ _POSITIVE = (
     "retry_after_max",
     "budget_lease",
 )
-_NUMBERS = ("circuit_breaker_backoff_factor", "daily_spend_limit_usd")  # these are no durations: 50m is not 3000 USD
+# These are no durations: 50m is not 3000 USD.
+_NUMBERS = ("circuit_breaker_backoff_factor", "daily_spend_limit_usd", "budget_allowance_usd")
+_CHOICES = {
+    "midstream": ("continue", "error"),
+    "budget_store": ("memory", "redis"),
+    "budget_store_down": ("closed", "allowance"),
+}
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (_POSITIVE, lambda v: 0 < v <= 86_400, "above 0 and at most a day"),
     (("latency_limit",), lambda v: 0 <= v <= 3600, "from 0 (off) to 3600"),
     (("circuit_breaker_failure_threshold",), lambda v: 1 <= v <= 10_000, "from 1 to 10000"),
     (("circuit_breaker_backoff_factor",), lambda v: 1 <= v <= 10, "from 1 to 10"),
     (("default_max_tokens",), lambda v: 1 <= v <= 1_000_000, "from 1 to 1000000"),
-    (("daily_spend_limit_usd",), lambda v: 0 <= v <= 1e9, "from 0 up"),
+    (("daily_spend_limit_usd", "budget_allowance_usd"), lambda v: 0 <= v <= 1e9, "from 0 up"),
+    (("budget_store_timeout",), lambda v: 0.001 <= v <= 60, "from 1 ms to 60 s"),
     (("answer_bytes_max",), lambda v: 1024 <= v <= 2**30, "from 1 KiB to 1 GiB"),
 )
 
@@ -246,6 +282,42 @@ def _is_base_url(text: str) -> bool:
     except ValueError:
         return False
     return url.scheme in ("http", "https") and bool(url.hostname) and port != 0 and not _UNFIT_IN_URL.search(text)
+
+
+def _endpoint_problems(settings: Settings) -> list[str]:
+    """Return what is wrong with REDIS_URL and AIRGAP_ALLOW; no message holds a password."""
+    problems: list[str] = []
+    redis_url, listed = settings.redis_url.reveal(), settings.airgap_allowed()
+    if _UNFIT_ENTRY.search(settings.airgap_allow):
+        problems.append("AIRGAP_ALLOW must be hosts, host:ports and origins, comma-separated, without user or path")
+    if not _is_redis_url(redis_url):
+        problems.append("REDIS_URL must be redis://[user:password@]host[:port][/db], rediss://… or unix:///path")
+    if not problems:
+        try:
+            allowed = allows_endpoint(redis_url, listed)
+        except SecurityError as error:
+            problems.append(f"REDIS_URL or AIRGAP_ALLOW: {error}")
+        else:
+            if settings.airgap_mode and settings.budget_store == "redis" and not allowed:
+                problems.append("REDIS_URL is not on this machine: list its host in AIRGAP_ALLOW, or leave AIRGAP_MODE")
+    return problems
+
+
+def _is_redis_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return False
+    if url.scheme == "unix":
+        return bool(url.path)
+    return url.scheme in ("redis", "rediss") and bool(url.hostname) and port != 0 and not _UNFIT_IN_KEY.search(text)
+
+
+def _masked(url: str) -> str:
+    """Return an address with its password and its query, which may hold one, as ***."""
+    shown = re.sub(r"://([^:/@]*):.*@", r"://\1:***@", url)
+    return re.sub(r"\?.*", "?***", shown)
 
 
 def _parse(name: str, kind: Any, value: object) -> object:

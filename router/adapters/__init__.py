@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.adapters.base import Adapter, LLMProvider, Piece, Prompt, converse
+from router.adapters.base import Adapter, LLMProvider, Piece, Prompt, converse, turns
 from router.adapters.claude import ClaudeAdapter
 from router.adapters.gemini import GeminiAdapter
 from router.adapters.ollama import OllamaAdapter
@@ -18,4 +18,5 @@ __all__ = [
     "Piece",
     "Prompt",
     "converse",
+    "turns",
 ]

@@ -8,10 +8,12 @@ reported whole when its vendor's own end marker has come.
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
@@ -33,7 +35,18 @@ from router.settings import Secret
 from router.sse import LineSplitter, SseSplitter
 from router.transport import Answer, Call, Timeouts, Transport
 
-__all__ = ["CONTINUE_INSTRUCTION", "Adapter", "LLMProvider", "Piece", "Prompt", "converse", "decoded", "turns"]
+__all__ = [
+    "CONTINUE_INSTRUCTION",
+    "Adapter",
+    "LLMProvider",
+    "Piece",
+    "Prompt",
+    "converse",
+    "counted",
+    "decoded",
+    "named",
+    "turns",
+]
 
 CONTINUE_INSTRUCTION = (
     "Your answer was cut off. Go on with it exactly where it stops, from the very next character, "
@@ -41,6 +54,7 @@ CONTINUE_INSTRUCTION = (
 )
 _T = TypeVar("_T")
 _ERROR_BYTES_MAX = 64 * 1024
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,11 +71,24 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of an answer. `stop_reason` is set when the provider has said that the text is complete."""
+    """
+    A part of an answer. `stop_reason` is set when the provider has said that the text is complete.
+
+    Text is passed on as it comes, also when a provider sends it twice: no vendor numbers its events, and a model that
+    repeats itself sends equal bytes, so a repetition by mistake cannot be told from one that is meant.
+    """
 
     text: str = ""
     stop_reason: StopReason | None = None
     usage: Usage | None = None
+    model: str | None = None
+    """
+    The model that the provider names as the writer, where it does; often not by the name that was asked for.
+
+    An answer by another model is taken: vendors answer for `gpt-4o` as `gpt-4o-2024-08-06`, so names cannot be
+    compared, and a whole answer that is paid for is worth more than a second one. The caller is told this name, and the
+    attempt keeps the one that was asked for: a model that was swapped shows. It is paid at the price asked for.
+    """
 
 
 class LLMProvider(Protocol):
@@ -129,11 +156,19 @@ class Adapter(ABC):
 
 
 def turns(prompt: Prompt) -> Iterable[Message]:
-    """Yield the conversation, and after a cut stream the text so far with the request to go on."""
-    yield from prompt.messages
-    if prompt.so_far:
-        yield Message(role="assistant", content=prompt.so_far)
-        yield Message(role="user", content=CONTINUE_INSTRUCTION)
+    """
+    Yield the conversation, and after a cut stream the text so far with the request to go on.
+
+    Legal for every vendor: the last turn is the user's (Anthropic refuses a last one of the assistant's that ends in a
+    space), none is blank (so do Anthropic and Gemini), and a text that the caller had begun for the assistant stays one
+    turn with what was added to it. Of blank text alone there is nothing to go on from: the answer begins anew after it.
+    """
+    messages = list(prompt.messages)
+    if prompt.so_far.strip():
+        begun = messages.pop().content if messages and messages[-1].role == "assistant" else ""
+        messages.append(Message(role="assistant", content=begun + prompt.so_far))
+        messages.append(Message(role="user", content=CONTINUE_INSTRUCTION))
+    yield from messages
 
 
 def decoded(data: bytes, kind: type[_T], words: str) -> _T:
@@ -142,6 +177,16 @@ def decoded(data: bytes, kind: type[_T], words: str) -> _T:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidAnswer(f"{words} cannot be read: {error}") from None
+
+
+def counted(value: object) -> int:
+    """Return a number of tokens as a provider tells it; 0, which stands for "not told", for all that can be none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def named(value: object) -> str | None:
+    """Return the model that a provider names, None for what is no name: it goes into headers and reports."""
+    return value if isinstance(value, str) and _MODEL_NAME.fullmatch(value) else None
 
 
 async def converse(
@@ -168,7 +213,7 @@ async def converse(
                 raise InvalidAnswer("the answer has no text")
             yield piece
             return
-        finished, has_text = False, bool(prompt.so_far)
+        finished, has_text = False, bool(prompt.so_far.strip())
         try:
             async with aclosing(_events(adapter, answer, answer_bytes_max)) as pieces:
                 async for piece in pieces:
@@ -196,7 +241,7 @@ def error_of(
     detail = _vendor_message(body)
     if detail:
         words = f"{words}: {detail}"
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and provider is ModelType.GEMINI and _blames_key(body)):
         return AuthenticationFailed(f"{provider} refuses our key ({status})", upstream_status=status)
     if status == 404:
         return ModelNotFound(words, upstream_status=status)
@@ -224,6 +269,8 @@ def retry_after_s(values: tuple[str, ...], wall_s: Callable[[], float] = time.ti
             moment = parsedate_to_datetime(text)
         except ValueError:
             continue
+        if moment.tzinfo is None:  # "-0000": UTC by RFC 5322, not this machine's zone
+            moment = moment.replace(tzinfo=UTC)
         return max(0.0, moment.timestamp() - wall_s())
     return None
 
@@ -242,6 +289,15 @@ async def _events(adapter: Adapter, answer: Answer, bytes_max: int) -> AsyncGene
             piece = adapter.parse_event(name, data)
             if piece is not None:
                 yield piece
+    rest = lines.rest().strip()
+    if rest:
+        # A last line without its line end is a whole one, or a half one that nobody can parse.
+        try:
+            piece = adapter.parse_event(None, rest)
+        except InvalidAnswer:
+            raise TruncatedBody("the stream ended in the middle of a line") from None
+        if piece is not None:
+            yield piece
 
 
 async def _whole(answer: Answer, bytes_max: int) -> bytes:
@@ -275,6 +331,27 @@ def _check_type(answer: Answer, wanted: str) -> None:
     found = (answer.headers.get("content-type") or ("",))[0].partition(";")[0].strip().lower()
     if found != wanted:
         raise InvalidAnswer(f"the answer is {found or 'of no type'!r}, not {wanted!r}")
+
+
+class _Detail(msgspec.Struct, frozen=True):
+    reason: str = ""
+
+
+class _Explained(msgspec.Struct, frozen=True):
+    details: list[_Detail]
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: _Explained
+
+
+def _blames_key(body: bytes) -> bool:
+    """Whether Google's error names a wrong key: it answers 400 to one, as to a bad request."""
+    try:
+        details = msgspec.json.decode(body, type=_Refusal).error.details
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return any(detail.reason == "API_KEY_INVALID" for detail in details)
 
 
 def _vendor_message(body: bytes) -> str:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from router.adapters.base import Adapter, Piece, Prompt, decoded, turns
+from router.adapters.base import Adapter, Piece, Prompt, counted, decoded, named, turns
 from router.errors import InvalidAnswer, ProviderOverloaded
 from router.models import ModelType, StopReason, Usage
 
@@ -27,14 +27,15 @@ class _Block(msgspec.Struct, frozen=True):
 
 
 class _Usage(msgspec.Struct, frozen=True):
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: Any = 0
+    output_tokens: Any = 0
 
 
 class _Message(msgspec.Struct, frozen=True):
     content: list[_Block]
     stop_reason: str | None
-    usage: _Usage
+    usage: _Usage | None = None
+    model: Any = None
 
 
 class _Delta(msgspec.Struct, frozen=True):
@@ -44,7 +45,8 @@ class _Delta(msgspec.Struct, frozen=True):
 
 
 class _Started(msgspec.Struct, frozen=True):
-    usage: _Usage = _Usage()
+    usage: _Usage | None = None
+    model: Any = None
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -97,8 +99,7 @@ class ClaudeAdapter(Adapter):
         if stop is None:
             raise InvalidAnswer("the message has no known stop_reason")
         text = "".join(block.text for block in message.content if block.type == "text")
-        usage = Usage(prompt_tokens=message.usage.input_tokens, completion_tokens=message.usage.output_tokens)
-        return Piece(text=text, stop_reason=stop, usage=usage)
+        return Piece(text=text, stop_reason=stop, usage=_usage(message.usage), model=named(message.model))
 
     def parse_event(self, name: bytes | None, data: bytes) -> Piece | None:
         """
@@ -114,12 +115,19 @@ class ClaudeAdapter(Adapter):
                     raise ProviderOverloaded("claude said overloaded in the middle of a stream", upstream_status=529)
                 raise InvalidAnswer("the stream carried an error event")
             case "message_start" if event.message is not None:
-                return Piece(usage=Usage(prompt_tokens=event.message.usage.input_tokens, completion_tokens=0))
+                asked = counted(event.message.usage.input_tokens) if event.message.usage else 0
+                return Piece(usage=Usage(prompt_tokens=asked, completion_tokens=0), model=named(event.message.model))
             case "content_block_delta" if event.delta is not None and event.delta.type == "text_delta":
                 return Piece(text=event.delta.text)
             case "message_delta":
                 stop = _STOP.get(event.delta.stop_reason or "") if event.delta else None
-                tokens = event.usage.output_tokens if event.usage else 0
+                tokens = counted(event.usage.output_tokens) if event.usage else 0
                 return Piece(stop_reason=stop, usage=Usage(prompt_tokens=0, completion_tokens=tokens))
             case _:
                 return None
+
+
+def _usage(usage: _Usage | None) -> Usage | None:
+    if usage is None:
+        return None
+    return Usage(prompt_tokens=counted(usage.input_tokens), completion_tokens=counted(usage.output_tokens))

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from router.adapters.base import Adapter, Piece, Prompt, decoded, turns
+from router.adapters.base import Adapter, Piece, Prompt, counted, decoded, named, turns
 from router.errors import InvalidAnswer
 from router.models import ModelType, StopReason, Usage
 
@@ -38,13 +38,21 @@ class _Candidate(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _UsageMetadata(msgspec.Struct, frozen=True, rename="camel"):
-    prompt_token_count: int = 0
-    candidates_token_count: int = 0
+    prompt_token_count: Any = 0
+    candidates_token_count: Any = 0
+    thoughts_token_count: Any = 0
+    """Billed as output, and not counted among the candidates' tokens."""
+
+
+class _PromptFeedback(msgspec.Struct, frozen=True, rename="camel"):
+    block_reason: str | None = None
 
 
 class _Response(msgspec.Struct, frozen=True, rename="camel"):
     candidates: list[_Candidate] = []
     usage_metadata: _UsageMetadata | None = None
+    prompt_feedback: _PromptFeedback | None = None
+    model_version: Any = None
     error: Any = None
 
 
@@ -100,9 +108,13 @@ def _piece(response: _Response) -> Piece:
     counts = response.usage_metadata
     usage = None
     if counts is not None:
-        usage = Usage(prompt_tokens=counts.prompt_token_count, completion_tokens=counts.candidates_token_count)
+        answered = counted(counts.candidates_token_count) + counted(counts.thoughts_token_count)
+        usage = Usage(prompt_tokens=counted(counts.prompt_token_count), completion_tokens=answered)
     if not response.candidates:
-        return Piece(usage=usage)
+        # A blocked prompt has no candidate. It is the prompt's fault: as a failure it would open the breaker.
+        blocked = response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None
+        return Piece(usage=usage, stop_reason="content_filter" if blocked else None)
     candidate = response.candidates[0]
     text = "".join(part.text for part in candidate.content.parts)
-    return Piece(text=text, stop_reason=_STOP.get(candidate.finish_reason or ""), usage=usage)
+    stop = _STOP.get(candidate.finish_reason or "")
+    return Piece(text=text, stop_reason=stop, usage=usage, model=named(response.model_version))

@@ -6,11 +6,14 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from router.adapters.base import Adapter, Piece, Prompt, decoded, turns
+from router.adapters.base import Adapter, Piece, Prompt, counted, decoded, named, turns
 from router.errors import InvalidAnswer
 from router.models import ModelType, StopReason, Usage
 
 __all__ = ["OllamaAdapter"]
+
+# Ollama has no filter; servers that speak its API in front of one say `content_filter`.
+_STOP: dict[str, StopReason] = {"length": "length", "content_filter": "content_filter"}
 
 
 class _Text(msgspec.Struct, frozen=True):
@@ -21,8 +24,9 @@ class _Line(msgspec.Struct, frozen=True):
     message: _Text = _Text()
     done: bool = False
     done_reason: str | None = None
-    prompt_eval_count: int = 0
-    eval_count: int = 0
+    prompt_eval_count: Any = 0
+    eval_count: Any = 0
+    model: Any = None
     error: str | None = None
 
 
@@ -71,8 +75,9 @@ class OllamaAdapter(Adapter):
 def _piece(line: _Line) -> Piece:
     if line.error is not None:
         raise InvalidAnswer("ollama reported an error in its answer")
+    model = named(line.model)
     if not line.done:
-        return Piece(text=line.message.content)
-    stop: StopReason = "length" if line.done_reason == "length" else "stop"
-    usage = Usage(prompt_tokens=line.prompt_eval_count, completion_tokens=line.eval_count)
-    return Piece(text=line.message.content, stop_reason=stop, usage=usage)
+        return Piece(text=line.message.content, model=model)
+    stop = _STOP.get(line.done_reason or "", "stop")
+    usage = Usage(prompt_tokens=counted(line.prompt_eval_count), completion_tokens=counted(line.eval_count))
+    return Piece(text=line.message.content, stop_reason=stop, usage=usage, model=model)

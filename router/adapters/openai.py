@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from router.adapters.base import Adapter, Piece, Prompt, decoded, turns
+from router.adapters.base import Adapter, Piece, Prompt, counted, decoded, named, turns
 from router.errors import InvalidAnswer
 from router.models import ModelType, StopReason, Usage
 
@@ -26,13 +26,14 @@ class _Choice(msgspec.Struct, frozen=True):
 
 
 class _Usage(msgspec.Struct, frozen=True):
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: Any = 0
+    completion_tokens: Any = 0
 
 
 class _Completion(msgspec.Struct, frozen=True):
     choices: list[_Choice] = []
     usage: _Usage | None = None
+    model: Any = None
     error: Any = None
 
 
@@ -71,7 +72,8 @@ class OpenAIAdapter(Adapter):
         stop = _STOP.get(choice.finish_reason or "")
         if stop is None:
             raise InvalidAnswer("the completion has no known finish_reason")
-        return Piece(text=choice.message.content or "", stop_reason=stop, usage=_usage(completion.usage))
+        text, usage = choice.message.content or "", _usage(completion.usage)
+        return Piece(text=text, stop_reason=stop, usage=usage, model=named(completion.model))
 
     def parse_event(self, name: bytes | None, data: bytes) -> Piece | None:
         """See Adapter."""
@@ -85,10 +87,10 @@ class OpenAIAdapter(Adapter):
             return Piece(usage=usage) if usage else None
         choice = completion.choices[0]
         stop = _STOP.get(choice.finish_reason or "")
-        return Piece(text=choice.delta.content or "", stop_reason=stop, usage=usage)
+        return Piece(text=choice.delta.content or "", stop_reason=stop, usage=usage, model=named(completion.model))
 
 
 def _usage(usage: _Usage | None) -> Usage | None:
     if usage is None:
         return None
-    return Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+    return Usage(prompt_tokens=counted(usage.prompt_tokens), completion_tokens=counted(usage.completion_tokens))

@@ -5,6 +5,8 @@ The admin port: who may change what the providers do.
     GET    /behaviours/{provider}             the behaviours in force, in order of installation
     PUT    /behaviours/{provider}/{fault_id}  install one; the same id again replaces it in its place
     DELETE /behaviours/{provider}/{fault_id}  take it out; 404 when it is not there
+    GET    /pings/last_fin                    {"gemini": ns, ...}: the latest FIN seen on a connection that had a ping
+    GET    /pings/{provider}                  the last pings: id (`?id=` of the ping), arrival_ns, fin_ns
 
 Every request carries `authorization: Bearer <token>`.
 """
@@ -12,6 +14,7 @@ Every request carries `authorization: Bearer <token>`.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -22,6 +25,8 @@ from seawall.emulators.steps import Behaviour
 from seawall.emulators.wire import HttpRequest, Reply, reply_json
 
 __all__ = ["Admin"]
+
+_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,198}[!-~])?")
 
 
 class Admin:
@@ -42,14 +47,26 @@ class Admin:
         if request.too_large:
             return _problem(413, "the body is over 1 MiB")
         match request.method, request.path.strip("/").split("/"):
-            case ("GET", ["ping"]):
-                return reply_json(200, {"providers": sorted(self._stations)})
+            case ("GET", ["ping" | "pings", *rest]):
+                return self._seen(rest)
             case (method, ["behaviours", provider, *rest]) if provider in self._stations:
                 return _behaviours(self._stations[provider], method, rest, request.body)
             case (_, ["behaviours", provider, *_]):
                 return _problem(404, f"there is no provider {provider!r} here")
             case _:
                 return _problem(404, f"there is no {request.method} {request.path}")
+
+    def _seen(self, rest: list[str]) -> Reply:
+        """Return who is here, or what was seen of the providers' pings."""
+        match rest:
+            case []:
+                return reply_json(200, {"providers": sorted(self._stations)})
+            case ["last_fin"]:
+                return reply_json(200, {name: station.pings.last_fin_ns for name, station in self._stations.items()})
+            case [provider] if provider in self._stations:
+                return reply_json(200, self._stations[provider].pings.all())
+            case _:
+                return _problem(404, f"there is no provider {'/'.join(rest)!r} here")
 
 
 def _behaviours(station: Station, method: str, rest: list[str], body: bytes) -> Reply:
@@ -80,10 +97,12 @@ def _violation(behaviour: Behaviour, fault_id: str) -> str | None:
         return f"injection_rate {behaviour.injection_rate} is not from 0 to 1"
     if behaviour.status is not None and not 400 <= behaviour.status <= 599:
         return f"status {behaviour.status} is not from 400 to 599"
-    for name in ("retry_after_s", "first_token_s", "cut_after_chunks"):
+    for name in ("retry_after_s", "first_token_s", "cut_after_chunks", "dribble_s"):
         value = getattr(behaviour, name)
         if value is not None and value < 0:
             return f"{name} {value} is negative"
+    if behaviour.content_type is not None and not _HEADER_VALUE.fullmatch(behaviour.content_type):
+        return f"content_type {behaviour.content_type!r} is nothing that a header can carry"
     return None
 
 

@@ -8,10 +8,11 @@ keyed by the seed and the names of what it decides, so order never matters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from seawall.answers import answer_tokens, last_token
 from seawall.draws import lognormal_s, unit
-from seawall.emulators import claude, gemini, ollama, openai
+from seawall.emulators import claude, damage, gemini, ollama, openai
 from seawall.emulators.steps import Behaviour, Body, End, Hang, Head, Healthy, Reset, Sleep, Step
 from seawall.emulators.wire import Answer, EmulatedCall, Vendor, steps_of
 
@@ -21,6 +22,7 @@ _ALL: tuple[Vendor, ...] = (gemini, claude, openai, ollama)
 VENDORS: Mapping[str, Vendor] = {vendor.PROVIDER: vendor for vendor in _ALL}
 """The vendor module of each provider, by the provider's name."""
 
+_HEALTHY = Behaviour(fault_id="healthy")
 _TOKENS_MAX = 100_000
 """A continued answer that claims to be longer than any answer can be is not believed."""
 
@@ -30,9 +32,12 @@ def choose(call: EmulatedCall, behaviours: Sequence[Behaviour], seed: int) -> Be
     Return the first of `behaviours` (in order of installation) that takes this request, or None: it is healthy.
 
     Whether a fault takes a request depends on the seed, the fault and the request only: every call of it, to
-    whichever provider and however often, meets the same fate.
+    whichever provider and however often, meets the same fate. A call that a behaviour cannot harm (a JSON answer has
+    no end mark to leave out) is not taken by it.
     """
     for behaviour in behaviours:
+        if not damage.can_take(behaviour, stream=call.stream, include_usage=call.include_usage):
+            continue
         if unit(seed, behaviour.fault_id, call.answer_id) < behaviour.injection_rate:
             return behaviour
     return None
@@ -48,74 +53,95 @@ def respond(
     Raises KeyError for a provider that has no vendor.
     """
     vendor = VENDORS[call.provider]
-    behaviour = choose(call, behaviours, seed)
-    if behaviour is not None and behaviour.hang:
+    wrong = choose(call, behaviours, seed) or _HEALTHY
+    if wrong.hang:
         yield Hang()
         return
-    first_token_s = None if behaviour is None else behaviour.first_token_s
-    if behaviour is not None and behaviour.status is not None:
+    first_token_s = wrong.first_token_s
+    if wrong.status is not None:
         if first_token_s:
             yield Sleep(seconds=first_token_s)
-        yield from steps_of(vendor.error(behaviour.status, retry_after_s=behaviour.retry_after_s))
+        yield from steps_of(vendor.error(wrong.status, retry_after_s=wrong.retry_after_s))
         return
     if first_token_s is None:
         draw = unit(seed, call.provider, call.answer_id, nth, "first_token")
         first_token_s = lognormal_s(healthy.first_token_p50_s, healthy.first_token_p99_s, draw)
-    answer = _answer(call, healthy, first_token_s, nth)
-    cut_after = None if behaviour is None else behaviour.cut_after_chunks
-    if call.stream:
-        yield from _stream(vendor, answer, healthy, first_token_s, cut_after)
+    pace_s = 1 / healthy.tokens_per_second if wrong.dribble_s is None else wrong.dribble_s
+    answer = _answer(vendor, call, healthy, wrong, first_token_s=first_token_s, pace_s=pace_s, seed=seed, nth=nth)
+    reply = damage.instead_of(vendor, answer, wrong)
+    if reply is not None:
+        yield Sleep(seconds=first_token_s)
+        yield from steps_of(reply)
+    elif call.stream:
+        yield Sleep(seconds=first_token_s)
+        yield from _stream(vendor, answer, wrong, pace_s)
     else:
-        yield from _whole(vendor, answer, cut=cut_after is not None)
+        yield Sleep(seconds=answer.duration_s)
+        yield from _whole(vendor, answer, wrong)
 
 
-def _answer(call: EmulatedCall, healthy: Healthy, first_token_s: float, nth: int) -> Answer:
+def _answer(
+    vendor: Vendor,
+    call: EmulatedCall,
+    healthy: Healthy,
+    wrong: Behaviour,
+    *,
+    first_token_s: float,
+    pace_s: float,
+    seed: int,
+    nth: int,
+) -> Answer:
     """Return the answer, or the rest of it when the call brings the tokens so far; the count stays the original's."""
     limit = healthy.tokens if call.max_tokens is None else call.max_tokens
     spoken, count = last_token(call.prior_text, call.answer_id) or (0, 0)
     continues = 0 < count <= _TOKENS_MAX
+    finish: Literal["stop", "length", "content_filter"] = "stop"
     if not continues:
         spoken, count = 0, min(healthy.tokens, limit)
+        finish = "length" if limit < healthy.tokens else "stop"
+    if wrong.content_filter:
+        finish = "content_filter"
+        # What the filter lets through is all that there is: a text of its own, known and whole.
+        count = count if continues else max(1, count // 2)
     tokens = tuple(answer_tokens(call.provider, call.answer_id, count, first=spoken + 1))
     return Answer(
         call=call,
         id=f"{call.answer_id}-{nth}",
         tokens=tokens,
-        finish="length" if not continues and limit < healthy.tokens else "stop",
-        duration_s=first_token_s + len(tokens) / healthy.tokens_per_second,
+        finish=finish,
+        duration_s=first_token_s + len(tokens) * pace_s,
+        model=damage.told_model(vendor, call.model, wrong),
+        usage=damage.told_usage((call.prompt_tokens, len(tokens)), wrong, seed, call.answer_id),
     )
 
 
-def _whole(vendor: Vendor, answer: Answer, *, cut: bool) -> Iterator[Step]:
-    body = vendor.whole(answer)
-    yield Sleep(seconds=answer.duration_s)
-    yield Head(status=200, headers=vendor.headers(answer), length=len(body))
-    if cut:
-        yield Body(data=body[: len(body) // 2], tokens=len(answer.tokens) // 2)
+def _whole(vendor: Vendor, answer: Answer, wrong: Behaviour) -> Iterator[Step]:
+    body = damage.whole(vendor, answer, wrong)
+    yield Head(status=200, headers=damage.headers(vendor.headers(answer), wrong), length=len(body.data))
+    if wrong.cut_after_chunks is not None:
+        yield Body(data=body.data[: len(body.data) // 2], tokens=len(answer.tokens) // 2)
         yield Reset()
         return
-    yield Body(data=body, tokens=len(answer.tokens))
+    yield body
     yield End()
 
 
-def _stream(
-    vendor: Vendor, answer: Answer, healthy: Healthy, first_token_s: float, cut_after: int | None
-) -> Iterator[Step]:
-    yield Sleep(seconds=first_token_s)
-    yield Head(status=200, headers=vendor.headers(answer), length=None)
-    if opening := vendor.prologue(answer):
+def _stream(vendor: Vendor, answer: Answer, wrong: Behaviour, pace_s: float) -> Iterator[Step]:
+    yield Head(status=200, headers=damage.headers(vendor.headers(answer), wrong), length=None)
+    opening = vendor.prologue(answer)
+    if opening and not wrong.empty:
         yield Body(data=opening)
-    pause = Sleep(seconds=1 / healthy.tokens_per_second)
-    for n, token in enumerate(answer.tokens):
-        if n == cut_after:
-            yield Reset()
-            return
+    pause = Sleep(seconds=pace_s)
+    for n, bodies in enumerate(damage.events(vendor, answer, wrong)):
+        if n == wrong.cut_after_chunks:
+            break
         if n:
             yield pause
-        yield Body(data=vendor.event(answer, token), tokens=1)
-    if cut_after is not None:
-        # The answer is not longer than the cut: what is missing is its end.
+        yield from bodies
+    if wrong.cut_after_chunks is not None:
+        # Where the answer is not longer than the cut, what is missing is its end.
         yield Reset()
         return
-    yield Body(data=vendor.epilogue(answer))
+    if closing := damage.ending(vendor, answer, wrong):
+        yield Body(data=closing)
     yield End()

@@ -17,15 +17,17 @@ from seawall.emulators.wire import (
     reply_json,
     retry_header,
     server_sent_event,
+    text_of,
 )
 
-__all__ = ["PROVIDER", "epilogue", "error", "event", "headers", "parse", "prologue", "whole"]
+__all__ = ["OTHER_MODEL", "PROVIDER", "epilogue", "error", "event", "failure", "headers", "parse", "prologue", "whole"]
 
 PROVIDER: str = "claude"
+OTHER_MODEL: str = "claude-3-haiku-20240307"
 
 _PATHS = {"/v1/messages": "POST", "/v1/models": "GET"}
 _MODELS = ("claude-opus-4-1", "claude-sonnet-4-5", "claude-haiku-4-5")
-_STOP = {"stop": "end_turn", "length": "max_tokens"}
+_STOP = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
 _ERRORS: dict[int, tuple[str, str]] = {
     400: ("invalid_request_error", "The request is not valid."),
     401: ("authentication_error", "invalid x-api-key"),
@@ -65,8 +67,10 @@ def parse(request: HttpRequest) -> EmulatedCall | Reply:
     missing = [name for name, value in required.items() if value is None or value in ("", [])]
     if missing:
         return error(400, f"{missing[0]}: Field required")
-    if body.max_tokens is not None and body.max_tokens < 1:
-        return error(400, "max_tokens: Input should be greater than or equal to 1")
+    few = body.max_tokens is not None and body.max_tokens < 1
+    illegal = "max_tokens: Input should be greater than or equal to 1" if few else _illegal(body.messages)
+    if illegal is not None:
+        return error(400, illegal)
     system = [Message(role="system", content=body.system)] if body.system else []
     return call_of(
         PROVIDER,
@@ -75,6 +79,23 @@ def parse(request: HttpRequest) -> EmulatedCall | Reply:
         stream=bool(body.stream),
         max_tokens=body.max_tokens,
     )
+
+
+def _illegal(messages: list[Message]) -> str | None:
+    """Return why Anthropic refuses this conversation, in its words, or None."""
+    last = len(messages) - 1
+    for n, message in enumerate(messages):
+        text = text_of(message.content)
+        if message.role not in ("user", "assistant"):
+            return f"messages.{n}.role: Input should be 'user' or 'assistant'"
+        if message.role == "assistant" and n == last:
+            if text != text.rstrip():
+                return "messages: final assistant content cannot end with trailing whitespace"
+        elif not text:
+            return f"messages.{n}: all messages must have non-empty content except for the optional final assistant one"
+        elif not text.strip():
+            return "messages: text content blocks must contain non-whitespace text"
+    return None
 
 
 def _unknown(request: HttpRequest) -> Reply | None:
@@ -118,7 +139,7 @@ def headers(answer: Answer) -> tuple[tuple[str, str], ...]:
 def whole(answer: Answer) -> bytes:
     """Return the body of the JSON answer."""
     content = [{"type": "text", "text": answer.text}]
-    return msgspec.json.encode(_message(answer, content, _STOP[answer.finish], len(answer.tokens)))
+    return msgspec.json.encode(_message(answer, content, _STOP[answer.finish], answer.usage))
 
 
 def prologue(answer: Answer) -> bytes:
@@ -126,7 +147,7 @@ def prologue(answer: Answer) -> bytes:
     block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
     return (
         # One output token before there is any text: so tells the real one.
-        _event({"type": "message_start", "message": _message(answer, [], None, 1)})
+        _event({"type": "message_start", "message": _message(answer, [], None, answer.usage and (answer.usage[0], 1))})
         + _event(block)
         + _event({"type": "ping"})
     )
@@ -139,32 +160,40 @@ def event(answer: Answer, token: str) -> bytes:
 
 def epilogue(answer: Answer) -> bytes:
     """Return `content_block_stop`, `message_delta` with stop reason and usage, and `message_stop`."""
-    delta = {
+    delta: dict[str, Any] = {
         "type": "message_delta",
         "delta": {"stop_reason": _STOP[answer.finish], "stop_sequence": None},
-        "usage": {"input_tokens": answer.call.prompt_tokens, "output_tokens": len(answer.tokens)},
     }
+    if answer.usage is not None:
+        delta["usage"] = {"input_tokens": answer.usage[0], "output_tokens": answer.usage[1]}
     return _event({"type": "content_block_stop", "index": 0}) + _event(delta) + _event({"type": "message_stop"})
 
 
+def failure() -> bytes:
+    """Return the `error` event that says `overloaded_error`."""
+    return b"event: error\ndata: " + error(529).body + b"\n\n"
+
+
 def _message(
-    answer: Answer, content: list[dict[str, str]], stop_reason: str | None, output_tokens: int
+    answer: Answer, content: list[dict[str, str]], stop_reason: str | None, usage: tuple[int, int] | None
 ) -> dict[str, Any]:
-    return {
+    message: dict[str, Any] = {
         "id": f"msg_{answer.id}",
         "type": "message",
         "role": "assistant",
-        "model": answer.call.model,
+        "model": answer.model,
         "content": content,
         "stop_reason": stop_reason,
         "stop_sequence": None,
-        "usage": {
-            "input_tokens": answer.call.prompt_tokens,
+    }
+    if usage is not None:
+        message["usage"] = {
+            "input_tokens": usage[0],
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
-            "output_tokens": output_tokens,
-        },
-    }
+            "output_tokens": usage[1],
+        }
+    return message
 
 
 def _event(content: dict[str, Any]) -> bytes:

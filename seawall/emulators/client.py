@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from seawall.emulators.pings import PingRecord
 from seawall.emulators.steps import Behaviour
 
 __all__ = ["EmulatorClient", "EmulatorError"]
@@ -72,6 +73,10 @@ class EmulatorClient:
         """Return the behaviours in force, in order of installation."""
         body = self._call("GET", f"/behaviours/{quote(provider, safe='')}")
         return self._decode(body, list[Behaviour])
+
+    def pings(self, provider: str) -> list[PingRecord]:
+        """Return the last pings that a provider got, in order of arrival, each with the end of its connection."""
+        return self._decode(self._call("GET", f"/pings/{quote(provider, safe='')}"), list[PingRecord])
 
     def _call(self, method: str, path: str, body: bytes = b"", *, missing_ok: bool = False) -> bytes:
         head = (

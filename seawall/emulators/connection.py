@@ -45,12 +45,14 @@ class Connection(asyncio.Protocol):
     Reads requests and hands them to `handler` one at a time, in order.
 
     `gone` is set when the client has closed its side, fully or half: what it asked for is of no use to it any more.
+    `on_fin` are called once, when the client closes its side in order.
     """
 
     _transport: asyncio.Transport  # from connection_made, which comes before anything else
 
     def __init__(self, handler: Handler, connections: set[Connection]) -> None:
         self.gone = False
+        self.on_fin: list[Callable[[], None]] = []
         self.task: asyncio.Task[None] | None = None
         self._handler = handler
         self._connections = connections
@@ -90,6 +92,9 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note that the client is gone; what it has not been sent is dropped."""
+        for told in self.on_fin:
+            told()
+        self.on_fin.clear()
         self._leave()
         return False
 

@@ -20,14 +20,15 @@ from seawall.emulators.wire import (
     server_sent_event,
 )
 
-__all__ = ["PROVIDER", "epilogue", "error", "event", "headers", "parse", "prologue", "whole"]
+__all__ = ["OTHER_MODEL", "PROVIDER", "epilogue", "error", "event", "failure", "headers", "parse", "prologue", "whole"]
 
 PROVIDER: str = "gemini"
+OTHER_MODEL: str = "gemini-1.5-flash-002"
 
 # The API has two versions; the SDK speaks v1 since 3.0 and spoke v1beta before.
 _PATH = re.compile(r"/v1(?:beta)?/models(?:/(.*):(generateContent|streamGenerateContent))?")
 _MODELS = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.0-flash")
-_FINISH = {"stop": "STOP", "length": "MAX_TOKENS"}
+_FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
 _ERRORS: dict[int, tuple[str, str]] = {
     400: ("INVALID_ARGUMENT", "Request contains an invalid argument."),
     401: ("UNAUTHENTICATED", "Request is missing required authentication credential."),
@@ -107,6 +108,11 @@ def _parse_body(request: HttpRequest, model: str, *, stream: bool) -> EmulatedCa
         return error(400, "* GenerateContentRequest.contents: contents is not specified")
     if limit is not None and limit < 1:
         return error(400, f"max_output_tokens must be positive, not {limit}.")
+    for n, content in enumerate(body.contents):
+        if content.role not in ("user", "model"):
+            return error(400, "Please use a valid role: user, model.")
+        if not any(part.text for part in content.parts):
+            return error(400, f"* GenerateContentRequest.contents[{n}].parts: contents.parts must not be empty.")
     messages = [
         Message(role="assistant" if content.role == "model" else content.role, content=content.parts)
         for content in body.contents
@@ -155,15 +161,21 @@ def epilogue(answer: Answer) -> bytes:
     return server_sent_event(_content(answer, "", finish=True))
 
 
+def failure() -> bytes:
+    """Return Google's error in place of a response, without an event name."""
+    return b"data: " + error(503).body + b"\n\n"
+
+
 def _content(answer: Answer, text: str, *, finish: bool) -> dict[str, Any]:
     candidate: dict[str, Any] = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
     content: dict[str, Any] = {"candidates": [candidate]}
     if finish:
         candidate["finishReason"] = _FINISH[answer.finish]
-        prompt, completion = answer.call.prompt_tokens, len(answer.tokens)
+    if finish and answer.usage is not None:
+        prompt, completion = answer.usage
         content["usageMetadata"] = {
             "promptTokenCount": prompt,
             "candidatesTokenCount": completion,
             "totalTokenCount": prompt + completion,
         }
-    return {**content, "modelVersion": answer.call.model, "responseId": answer.id}
+    return {**content, "modelVersion": answer.model, "responseId": answer.id}

@@ -17,9 +17,10 @@ from seawall.emulators.wire import (
     retry_header,
 )
 
-__all__ = ["PROVIDER", "epilogue", "error", "event", "headers", "parse", "prologue", "whole"]
+__all__ = ["OTHER_MODEL", "PROVIDER", "epilogue", "error", "event", "failure", "headers", "parse", "prologue", "whole"]
 
 PROVIDER: str = "local"
+OTHER_MODEL: str = "tinyllama:latest"
 
 _MODELS = ("llama3:latest", "llama3:8b", "mistral:latest")
 _CREATED_AT = "2025-01-01T00:00:00Z"
@@ -115,9 +116,14 @@ def epilogue(answer: Answer) -> bytes:
     return msgspec.json.encode({**_message(answer, ""), **_done(answer)}) + b"\n"
 
 
+def failure() -> bytes:
+    """Return the line with the error of a model that broke down."""
+    return error(500).body + b"\n"
+
+
 def _message(answer: Answer, text: str) -> dict[str, Any]:
     return {
-        "model": answer.call.model,
+        "model": answer.model,
         "created_at": _CREATED_AT,
         "message": {"role": "assistant", "content": text},
     }
@@ -125,16 +131,18 @@ def _message(answer: Answer, text: str) -> dict[str, Any]:
 
 def _done(answer: Answer) -> dict[str, Any]:
     total_ns = round(answer.duration_s * 1e9)
-    return {
+    done: dict[str, Any] = {
+        # Ollama has no filter of its own; a server that speaks its API and has one says `content_filter`.
         "done_reason": answer.finish,
         "done": True,
         "total_duration": total_ns,
         "load_duration": 0,
-        "prompt_eval_count": answer.call.prompt_tokens,
         "prompt_eval_duration": 0,
-        "eval_count": len(answer.tokens),
         "eval_duration": total_ns,
     }
+    if answer.usage is not None:
+        done |= {"prompt_eval_count": answer.usage[0], "eval_count": answer.usage[1]}
+    return done
 
 
 def _tag(name: str) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from seawall.emulators.wire import (
     server_sent_event,
 )
 
-__all__ = ["PROVIDER", "epilogue", "error", "event", "headers", "parse", "prologue", "whole"]
+__all__ = ["OTHER_MODEL", "PROVIDER", "epilogue", "error", "event", "failure", "headers", "parse", "prologue", "whole"]
 
 PROVIDER: str = "openai"
+OTHER_MODEL: str = "gpt-3.5-turbo-0125"
 
 _PATHS = {"/v1/chat/completions": "POST", "/v1/models": "GET"}
 _MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-3.5-turbo")
@@ -148,17 +149,24 @@ def event(answer: Answer, token: str) -> bytes:
 def epilogue(answer: Answer) -> bytes:
     """Return the chunk with the finish reason, the usage when it was asked for, and `[DONE]`."""
     end = _chunk(answer, {}, answer.finish)
-    if answer.call.include_usage:
+    if answer.call.include_usage and answer.usage is not None:
         end += server_sent_event({**_frame(answer, "chat.completion.chunk"), "choices": [], "usage": _usage(answer)})
     return end + b"data: [DONE]\n\n"
 
 
+def failure() -> bytes:
+    """Return an error in place of a chunk, as OpenAI's streams carry it: without an event name."""
+    return b"data: " + error(500).body + b"\n\n"
+
+
 def _frame(answer: Answer, kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{answer.id}", "object": kind, "created": EPOCH, "model": answer.call.model}
+    return {"id": f"chatcmpl-{answer.id}", "object": kind, "created": EPOCH, "model": answer.model}
 
 
-def _usage(answer: Answer) -> dict[str, int]:
-    prompt, completion = answer.call.prompt_tokens, len(answer.tokens)
+def _usage(answer: Answer) -> dict[str, int] | None:
+    if answer.usage is None:
+        return None
+    prompt, completion = answer.usage
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 

@@ -6,6 +6,7 @@ import time
 
 from seawall.emulators.behaviour import VENDORS, choose, respond
 from seawall.emulators.connection import Connection
+from seawall.emulators.pings import PingLog, PingRecord
 from seawall.emulators.record import CallLog
 from seawall.emulators.steps import Behaviour, Healthy
 from seawall.emulators.wire import BODY_LIMIT, HttpRequest, Reply, steps_of
@@ -17,6 +18,7 @@ PING_PATH = "/_seawall/ping"
 """Answers on every provider's port, untouched by behaviours and never recorded: what proves a fault of the wire."""
 
 _PING_BYTES = 64
+_PING_ID_LENGTH = 64
 _REMEMBERED_REQUESTS = 100_000
 
 
@@ -24,13 +26,15 @@ class Station:
     """
     Serves one provider.
 
-    `behaviours` are in force in order of installation. `writer` gets one `CallRecord` a call: every POST but pings;
-    what cannot be read as a call has no request id. GETs are neither recorded nor subject to behaviours.
+    `behaviours` are in force in order of installation; `pings` are the last ones. `writer` gets one `CallRecord` a
+    call: every POST but pings; what cannot be read as a call has no request id. GETs are neither recorded nor subject
+    to behaviours.
     """
 
     def __init__(self, provider: str, healthy: Healthy, seed: int, writer: EventWriter | None) -> None:
         self.provider = provider
         self.behaviours: dict[str, Behaviour] = {}
+        self.pings = PingLog()
         self._vendor = VENDORS[provider]
         self._healthy = healthy
         self._seed = seed
@@ -40,6 +44,7 @@ class Station:
     async def handle(self, request: HttpRequest, connection: Connection) -> None:
         """Answer one request."""
         if request.path == PING_PATH:
+            self._note_ping(request, connection)
             await connection.reply(_pong(request))
             return
         arrival_ns = time.monotonic_ns()
@@ -57,6 +62,19 @@ class Station:
         finally:
             if self._writer is not None and request.method == "POST":
                 self._writer.write(log.record(time.monotonic_ns()))
+
+    def _note_ping(self, request: HttpRequest, connection: Connection) -> None:
+        told = request.query.get("id", "")[:_PING_ID_LENGTH]
+        ping = PingRecord(id=told or None, arrival_ns=time.monotonic_ns())
+
+        def ended() -> None:
+            ping.fin_ns = time.monotonic_ns()
+
+        # A client that has left by now has left before it was answered: its end was seen already.
+        if connection.gone:
+            ended()
+        connection.on_fin.append(ended)
+        self.pings.add(ping)
 
     def _count(self, answer_id: str) -> int:
         """Return which call of its request this is, from 1. Requests of long ago are forgotten, the oldest first."""

@@ -40,6 +40,35 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     """Take the request and never answer."""
     cut_after_chunks: int | None = None
     """Reset the connection after this many token events (JSON: in the middle of the body)."""
+    dribble_s: float | None = None
+    """Let this long pass between two tokens (JSON: for each token, before the body)."""
+    no_done: bool = False
+    """End a stream in order after its last token, without stop reason and end mark. JSON has none: not taken."""
+    malformed: bool = False
+    """Send JSON that nobody can parse (a stream: the event in the middle; its token is lost)."""
+    truncated: bool = False
+    """Send half of the JSON, framed as if it were all (a stream: half of the last token's event, then its end)."""
+    empty: bool = False
+    """Answer 200 with no body (a stream: with no event)."""
+    html: bool = False
+    """Answer 200 with an HTML page, as proxies in front of a vendor do."""
+    error_event: bool = False
+    """Send the vendor's error event after two tokens of a 200 stream, and end it (JSON: an error object with 200)."""
+    content_type: str | None = None
+    """Send the right body under this content type."""
+    wrong_usage: bool = False
+    """Tell a usage of zero, below zero, absurdly high, or none: which of them follows from the request's id."""
+    duplicate_chunks: bool = False
+    """
+    Send every token event of a stream twice. JSON has none: not taken.
+
+    No event of these vendors carries a number of its own, and a model that repeats itself sends the same bytes twice:
+    nobody on the way can tell the two apart. The harness can, for it knows the text: it judges the answer `repeated`.
+    """
+    content_filter: bool = False
+    """Write half of the answer, numbered as such, and stop as the vendor's content filter does."""
+    wrong_model: bool = False
+    """Name another model of the vendor's than the one that was asked for."""
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):

@@ -120,8 +120,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     call: EmulatedCall
     id: str
     tokens: tuple[str, ...]
-    finish: Literal["stop", "length"]
+    finish: Literal["stop", "length", "content_filter"]
     duration_s: float
+    model: str
+    """The model that it names."""
+    usage: tuple[int, int] | None
+    """Tokens of prompt and answer as it tells them; None: it tells none."""
 
     @property
     def text(self) -> str:
@@ -133,6 +137,8 @@ class Vendor(Protocol):
     """The shape that every vendor module has. All functions are pure."""
 
     PROVIDER: str
+    OTHER_MODEL: str
+    """A model that an answer names when it names a wrong one."""
 
     def parse(self, request: HttpRequest) -> EmulatedCall | Reply:
         """Return the call, or the reply to what is no call: an error in the vendor's format, a list of models."""
@@ -160,6 +166,10 @@ class Vendor(Protocol):
 
     def epilogue(self, answer: Answer) -> bytes:
         """Return what a stream ends with: stop reason, usage, the vendor's end mark."""
+        ...
+
+    def failure(self) -> bytes:
+        """Return the event by which a stream that has begun tells that it cannot go on."""
         ...
 
 

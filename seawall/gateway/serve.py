@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and serve until SIGTERM or SIGINT. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="seawall serve", description="Serve the gateway.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8080, help="port, 0 for a free one (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8080, help="port, 0 for a free one (default: %(default)s)")
+    parser.add_argument("--reuse-port", action="store_true", help="share the port with other workers that do so")
     parser.add_argument("--ready-json", action="store_true", help="print one line of JSON when listening")
     options = parser.parse_args(argv)
     try:
@@ -40,18 +41,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"seawall serve: {error}\n")
         return 2
     try:
-        listener = _listen(options.host, options.port)
+        listener = _listen(options.host, options.port, shared=options.reuse_port)
     except OSError as error:
         sys.stderr.write(
             f"seawall serve: cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --port\n"
         )
         return 3
-    serve(settings, gateway, listener, ready_json=options.ready_json)
+    try:
+        serve(settings, gateway, listener, ready_json=options.ready_json, shared=options.reuse_port)
+    except ConfigurationError as error:  # what only the router itself can check
+        sys.stderr.write(f"seawall serve: {error}\n")
+        return 2
+    finally:
+        listener.close()
     return 0
 
 
-def serve(settings: Settings, gateway: GatewaySettings, listener: socket.socket, *, ready_json: bool) -> None:
-    """Serve on `listener` until SIGTERM or SIGINT, then let answers under way finish, up to the drain timeout."""
+def serve(
+    settings: Settings, gateway: GatewaySettings, listener: socket.socket, *, ready_json: bool, shared: bool = False
+) -> None:
+    """
+    Serve on `listener` until SIGTERM or SIGINT, then let answers under way finish, up to the drain timeout.
+
+    Where the port is `shared` by several workers, each answer says which of them gave it (`X-Seawall-Worker`).
+    """
     sink = _sink_of(EventWriter.from_environment("gateway"))
     worker = f"gateway-{os.getpid()}"
 
@@ -64,6 +77,7 @@ def serve(settings: Settings, gateway: GatewaySettings, listener: socket.socket,
             access_log=False,
             log_level="warning",
             server_header=False,
+            headers=[("x-seawall-worker", worker)] if shared else [],
             timeout_graceful_shutdown=int(gateway.drain_timeout_s),
             timeout_keep_alive=60,
         )
@@ -113,11 +127,20 @@ def _sink_of(writer: EventWriter | None) -> Callable[[Event], None]:
     return sink
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{port} is not from 0 to 65535")
+    return port
+
+
+def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError:

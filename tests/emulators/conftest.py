@@ -40,8 +40,8 @@ class Chat(NamedTuple):
 def make_chat(
     provider: str, prompt: str, *, stream: bool = False, max_tokens: int = 64, prior: str | None = None
 ) -> Chat:
-    """Return a chat request to `provider`; `prior` is what the assistant has said so far."""
-    turns = [("user", prompt)] + ([("assistant", prior)] if prior is not None else [])
+    """Return a chat request to `provider`; `prior` is what the assistant has said so far, and shall go on from."""
+    turns = [("user", prompt)] + ([("assistant", prior), ("user", "Go on.")] if prior else [])
     if provider == "gemini":
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         roles = {"user": "user", "assistant": "model"}

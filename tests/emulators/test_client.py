@@ -90,6 +90,9 @@ async def test_the_token_is_needed_and_never_told(server: EmulatorServer):
         (Behaviour(fault_id="f", injection_rate=1.1), "injection_rate"),
         (Behaviour(fault_id="f", first_token_s=-1), "first_token_s"),
         (Behaviour(fault_id="f", cut_after_chunks=-1), "cut_after_chunks"),
+        (Behaviour(fault_id="f", dribble_s=-0.1), "dribble_s"),
+        (Behaviour(fault_id="f", content_type="text/plain\r\nx-more: 1"), "content_type"),
+        (Behaviour(fault_id="f", content_type=""), "content_type"),
     ],
 )
 async def test_impossible_behaviours_are_refused(server: EmulatorServer, behaviour: Behaviour, word: str):

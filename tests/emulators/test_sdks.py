@@ -223,3 +223,58 @@ def test_ollama_errors_and_models(emulators, ollama_client: ollama.Client):
         ollama_client.chat(model="llama3", messages=[{"role": "user", "content": PROMPT}])
     assert (caught.value.status_code, caught.value.error) == (429, "too many requests")
     assert "llama3:8b" in [model.model for model in ollama_client.list().models]
+
+
+ODD = {
+    "filter": Behaviour(fault_id="odd", content_filter=True),
+    "error": Behaviour(fault_id="odd", error_event=True),
+}
+
+
+@contextmanager
+def odd(emulators, provider: str, name: str) -> Iterator[None]:
+    """Have the provider misbehave."""
+    emulators.client.put_behaviour(provider, ODD[name])
+    try:
+        yield
+    finally:
+        emulators.client.delete_behaviour(provider, "odd")
+
+
+def test_openai_filter_and_error_event(emulators, openai_client: openai.OpenAI):
+    """OpenAI's SDK reads the filter's finish reason, and raises an error inside a 200 stream."""
+    hello = [{"role": "user", "content": PROMPT}]
+    with odd(emulators, "openai", "filter"):
+        answer = openai_client.chat.completions.create(model="m", messages=hello)
+    assert_whole(answer.choices[0].message.content or "", "openai", TOKENS // 2)
+    assert answer.choices[0].finish_reason == "content_filter"
+    with odd(emulators, "openai", "error"), pytest.raises(openai.APIError, match="server had an error"):
+        list(openai_client.chat.completions.create(model="m", messages=hello, stream=True))
+
+
+def test_claude_filter_and_error_event(emulators, claude_client: anthropic.Anthropic):
+    """Anthropic's SDK reads the refusal, and raises an error inside a 200 stream."""
+    hello = [{"role": "user", "content": PROMPT}]
+    with odd(emulators, "claude", "filter"):
+        answer = claude_client.messages.create(model="m", max_tokens=64, messages=hello)
+    assert_whole(answer.content[0].text, "claude", TOKENS // 2)
+    assert answer.stop_reason == "refusal"
+    with odd(emulators, "claude", "error"), pytest.raises(anthropic.APIError, match="Overloaded"):
+        list(claude_client.messages.create(model="m", max_tokens=64, messages=hello, stream=True))
+
+
+def test_gemini_filter_and_error_event(emulators, gemini_client: genai.Client):
+    """Google's SDK reads the finish reason SAFETY, and raises an error inside a 200 stream."""
+    with odd(emulators, "gemini", "filter"):
+        answer = gemini_client.models.generate_content(model="gemini-2.5-flash", contents=PROMPT)
+    assert answer.candidates is not None
+    assert answer.candidates[0].finish_reason == genai_types.FinishReason.SAFETY
+    with odd(emulators, "gemini", "error"), pytest.raises(genai_errors.APIError, match="overloaded"):
+        list(gemini_client.models.generate_content_stream(model="gemini-2.5-flash", contents=PROMPT))
+
+
+def test_ollama_error_line(emulators, ollama_client: ollama.Client):
+    """Ollama's SDK raises the error that comes in place of a line."""
+    stream = ollama_client.chat(model="llama3", messages=[{"role": "user", "content": PROMPT}], stream=True)
+    with odd(emulators, "local", "error"), pytest.raises(ollama.ResponseError, match="error was encountered"):
+        list(stream)

@@ -183,3 +183,44 @@ def test_identity_survives_what_routers_do_to_a_conversation():
     assert isinstance(call, EmulatedCall)
     assert call.request_id == "000007"
     assert call.prior_text.endswith(":2/4 ")
+
+
+@pytest.mark.parametrize(
+    ("turns", "word"),
+    [
+        ([("user", "hi"), ("assistant", "so ")], "trailing whitespace"),
+        ([("user", "hi"), ("assistant", " "), ("user", "go on")], "non-whitespace"),
+        ([("user", "hi"), ("assistant", ""), ("user", "go on")], "non-empty"),
+        ([("system", "be brief"), ("user", "hi")], "role"),
+        ([("user", "hi"), ("assistant", "so "), ("user", "go on")], None),
+        ([("user", "hi"), ("assistant", "so")], None),
+        ([("user", "hi"), ("assistant", "")], None),
+    ],
+)
+def test_claude_refuses_the_conversations_that_anthropic_refuses(chat, turns, word):
+    """Blank turns, a final one of the assistant's that ends in a space, and foreign roles are 400."""
+    asked = chat("claude", "hi")
+    messages = [{"role": role, "content": text} for role, text in turns]
+    request = asked._replace(body={**asked.body, "messages": messages}).request()
+    if word is None:
+        assert isinstance(VENDORS["claude"].parse(request), EmulatedCall)
+        return
+    status, content = refused("claude", request)
+    assert (status, kind_of("claude", content)) == (400, "invalid_request_error")
+    assert word in content["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("contents", "word"),
+    [
+        ([{"role": "assistant", "parts": [{"text": "hi"}]}], "role"),
+        ([{"role": "user", "parts": [{"text": "hi"}]}, {"role": "model", "parts": []}], "contents[1]"),
+        ([{"role": "user", "parts": [{"text": ""}]}], "contents[0]"),
+    ],
+)
+def test_gemini_refuses_the_conversations_that_google_refuses(chat, contents, word):
+    """Turns without text and foreign roles are 400."""
+    asked = chat("gemini", "hi")
+    status, content = refused("gemini", asked._replace(body={"contents": contents}).request())
+    assert (status, kind_of("gemini", content)) == (400, "INVALID_ARGUMENT")
+    assert word in content["error"]["message"]

@@ -1,0 +1,45 @@
+"""
+How many tokens a call is taken to have used: what its provider told where that can be true, else an estimate. Pure.
+
+What a provider tells is not believed blindly: budgets are kept with it. Zero for a text that came, numbers below zero,
+and numbers far beyond what was asked for are replaced by the estimate, which is never below zero and never more than
+what was reserved.
+"""
+
+from __future__ import annotations
+
+from router.adapters.base import Prompt, turns
+from router.models import Usage
+from router.pricing import prompt_tokens_max
+
+__all__ = ["usage_of"]
+
+_BYTES_PER_TOKEN = 4  # vendors' tokenizers average 3.5 to 4.5 on English
+_BYTES_PER_TOKEN_MAX = 128  # the longest entry of a vocabulary is a run of so many spaces
+_HIDDEN_TOKENS = 1024  # what templates and system prompts of a vendor's own may add unseen
+
+
+def usage_of(told: Usage | None, prompt: Prompt, text_bytes: int, *, is_whole: bool) -> Usage:
+    """
+    Return the usage of one call that asked `prompt` and brought `text_bytes` of text.
+
+    `told` is the largest of each number that the provider gave, 0 for none. It is taken as it is when the answer is
+    whole and both numbers can be true; all else is `estimated`.
+    """
+    asked_max = prompt_tokens_max(turns(prompt))
+    asked = sum(len(turn.content.encode()) for turn in turns(prompt)) // _BYTES_PER_TOKEN + 1
+    written = min(prompt.max_tokens, -(-text_bytes // _BYTES_PER_TOKEN))
+    if told is None:
+        return Usage(prompt_tokens=asked, completion_tokens=written, estimated=True)
+    knows_asked = 0 < told.prompt_tokens <= asked_max + _HIDDEN_TOKENS
+    fewest = -(-text_bytes // _BYTES_PER_TOKEN_MAX)
+    knows_written = fewest <= told.completion_tokens <= prompt.max_tokens + _HIDDEN_TOKENS
+    if is_whole and knows_asked and knows_written:
+        return told
+    # Before its end an answer's own count may lag behind its text.
+    counted = told.completion_tokens if knows_written else 0
+    return Usage(
+        prompt_tokens=told.prompt_tokens if knows_asked else asked,
+        completion_tokens=counted if is_whole and knows_written else max(counted, written),
+        estimated=True,
+    )
