@@ -7,6 +7,7 @@ Pure and cheap to import: the Locust process and the simulation load it and only
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Literal
 
 import msgspec
@@ -31,9 +32,10 @@ class RateStage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArrivalSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One arrival written out in the scenario (executor `arrivals`)."""
+    """One arrival written out in the scenario (executor `arrivals`), or `count` of them at the same moment."""
 
     at_s: float
+    count: int = 1
     stream: bool = False
     prompt: str = "short"
     max_tokens: int = 64
@@ -85,14 +87,14 @@ def duration_of(plan: LoadPlan) -> float:
 def count_of(plan: LoadPlan) -> int:
     """Return how many arrivals the plan has."""
     if plan.executor == "arrivals":
-        return len(plan.arrivals)
+        return sum(spec.count for spec in plan.arrivals)
     return sum(1 for _ in _times(plan.stages))
 
 
 def _all(plan: LoadPlan) -> Iterator[tuple[float, bool, str, int]]:
     if plan.executor == "arrivals":
         for spec in sorted(plan.arrivals, key=lambda spec: spec.at_s):
-            yield spec.at_s, spec.stream, spec.prompt, spec.max_tokens
+            yield from repeat((spec.at_s, spec.stream, spec.prompt, spec.max_tokens), spec.count)
         return
     for n, at_s in enumerate(_times(plan.stages)):
         stream = unit(plan.seed, "stream", n) < plan.stream_share

@@ -18,7 +18,11 @@ stage_lists = st.lists(
 ).map(tuple)
 spec_lists = st.lists(
     st.builds(
-        ArrivalSpec, at_s=st.floats(0, 60), stream=st.booleans(), prompt=st.sampled_from(["short", "long", "Hi"])
+        ArrivalSpec,
+        at_s=st.floats(0, 60),
+        count=st.integers(1, 4),
+        stream=st.booleans(),
+        prompt=st.sampled_from(["short", "long", "Hi"]),
     ),
     max_size=30,
 ).map(tuple)
@@ -83,9 +87,9 @@ def test_workers_share_the_arrivals_exactly(plan: LoadPlan, workers: int) -> Non
 
 @given(spec_lists)
 def test_written_arrivals_are_kept_as_written(specs: tuple[ArrivalSpec, ...]) -> None:
-    """Explicit arrivals keep time, stream and max_tokens; a prompt is one of ours by name or stands for itself."""
+    """Explicit arrivals keep what they say; a prompt is one of ours by name or stands for itself."""
     found = list(arrivals(LoadPlan(executor="arrivals", seed=1, arrivals=specs)))
-    ordered = sorted(specs, key=lambda spec: spec.at_s)
+    ordered = [spec for spec in sorted(specs, key=lambda spec: spec.at_s) for _ in range(spec.count)]
     assert [(a.at_s, a.stream, a.max_tokens) for a in found] == [(s.at_s, s.stream, s.max_tokens) for s in ordered]
     for arrival, spec in zip(found, ordered, strict=True):
         assert request_id_of(arrival.prompt) == arrival.request_id

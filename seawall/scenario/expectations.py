@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from seawall.scenario.problems import Misplaced
 from seawall.scenario.quantities import LimitText, PositiveDuration
-from seawall.scenario.words import BreakerState, Identifier, Metric, Model, Provider, Whole
+from seawall.scenario.words import BreakerState, Identifier, Metric, Model, Provider, Reached, SkipReason, Whole
 
 __all__ = ["Always", "Eventually", "Expect", "Sometimes", "SteadyState", "StopWhen", "Threshold"]
 
@@ -52,27 +52,44 @@ class Sometimes(Model):
 
     breaker: Provider | None = None
     """The provider whose breaker is watched."""
-    reaches: BreakerState | None = None
-    """With `breaker`: the state that it reaches in any worker."""
+    latency: Provider | None = None
+    """The provider whose response times are watched: it grows too slow before anything fails, or fast again."""
+    reaches: Reached | None = None
+    """With `breaker`: the state that it reaches in any worker. With `latency`: slow or fast."""
     served_by: Provider | None = None
     """The provider whose whole answers are counted."""
     refused: Literal["all_clouds_down", "budget_exceeded", "airgap"] | None = None
     """The refusal that is counted."""
+    skipped: Provider | None = None
+    """The provider that is left out of the route of a request."""
+    reason: SkipReason | None = None
+    """With `skipped`: why."""
     requests: LimitText | None = None
-    """With `served_by` or `refused`: how many requests."""
+    """With `served_by`, `refused` or `skipped`: how many requests."""
     during: Identifier | None = None
     """Only while this fault is in force."""
 
     @model_validator(mode="after")
     def _shape(self) -> Sometimes:
-        if sum(x is not None for x in (self.breaker, self.served_by, self.refused)) != 1:
+        counted = (self.served_by, self.refused, self.skipped)
+        if sum(x is not None for x in (self.breaker, self.latency, *counted)) != 1:
             raise ValueError(
-                "sometimes watches exactly one thing; write breaker with reaches, or served_by or refused with requests"
+                "sometimes watches exactly one thing; write breaker or latency with reaches, "
+                "or served_by, refused or skipped with requests"
             )
-        if (self.breaker is None) != (self.reaches is None):
-            raise ValueError("breaker and reaches belong together; write both, or neither")
-        if self.breaker is None and self.requests is None:
-            raise ValueError('served_by and refused need a count; add one, such as requests: ">= 20"')
+        if (self.breaker is None and self.latency is None) != (self.reaches is None):
+            raise ValueError("breaker or latency and reaches belong together; write both, or neither")
+        if self.reaches is not None and (self.latency is not None) != (self.reaches in ("slow", "fast")):
+            takes = "slow, fast" if self.latency is not None else "closed, open, half_open"
+            what = "latency" if self.latency is not None else "breaker"
+            raise Misplaced(f"a {what} never reaches {self.reaches}; write one of {takes}", ("reaches",))
+        if self.reason is not None and self.skipped is None:
+            message = "reason belongs to skipped; add a provider, such as skipped: gemini"
+            raise Misplaced(message, ("reason",), on_key=True)
+        if self.reaches is None and self.requests is None:
+            raise ValueError('served_by, refused and skipped need a count; add one, such as requests: ">= 20"')
+        if self.reaches is not None and self.requests is not None:
+            raise Misplaced("reaches is not counted in requests; take it out", ("requests",), on_key=True)
         return self
 
 
@@ -107,9 +124,9 @@ class Threshold(Model):
     """A limit on a metric over the whole load, or over the time of a fault, or after it."""
 
     metric: Metric
-    """What is measured, at the client."""
+    """What is measured, at the client; `spend_usd` is all that the run has paid."""
     limit: LimitText
-    """What it has to be: a share for rates, a duration for latencies, a count for requests."""
+    """What it has to be: a share for rates, a duration for latencies, a count for requests, USD for money."""
     during: Identifier | None = None
     """Only requests that start while this fault is in force."""
     after: Identifier | None = None
@@ -121,6 +138,9 @@ class Threshold(Model):
     def _one_time(self) -> Threshold:
         if self.during is not None and self.after is not None:
             raise Misplaced("a threshold has at most one time; keep one of during, after", ("after",), on_key=True)
+        time = "during" if self.during is not None else "after" if self.after is not None else None
+        if self.metric == "spend_usd" and time is not None:
+            raise Misplaced(f"spend_usd is that of the whole run; take {time} out", (time,), on_key=True)
         return self
 
 

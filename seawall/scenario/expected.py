@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from seawall.scenario.expectations import Sometimes
 from seawall.scenario.problems import Problem, listed, nearest
 from seawall.scenario.quantities import Limit, duration_text
 from seawall.scenario.sentences import Path
@@ -12,8 +14,14 @@ from seawall.scenario.situation import Situation, count_between
 
 __all__ = ["check_expectations"]
 
-_UNIT_WORDS = {"s": "a duration", "share": "a percentage", "rate": "a rate", "count": "a plain number"}
-_UNIT_EXAMPLES = {"s": '"< 800ms"', "share": '">= 99.9%"', "count": '">= 20"'}
+_UNIT_WORDS = {
+    "s": "a duration",
+    "share": "a percentage",
+    "rate": "a rate",
+    "usd": "an amount of money",
+    "count": "a plain number",
+}
+_UNIT_EXAMPLES = {"s": '"< 800ms"', "share": '">= 99.9%"', "usd": '"<= 0.10 USD"', "count": '">= 20"'}
 _REFUSALS = {"all_clouds_down": "all_down", "budget_exceeded": "budget", "airgap": "airgap"}
 
 
@@ -22,7 +30,8 @@ def check_expectations(situation: Situation) -> Iterator[Problem]:
     yield from _fault_names(situation)
     yield from _units(situation)
     yield from _enough_requests(situation)
-    yield from _reachable(situation)
+    yield from _in_time(situation)
+    yield from _possible(situation)
 
 
 def _parts(situation: Situation) -> Iterator[tuple[Path, Any]]:
@@ -49,6 +58,8 @@ def _fault_names(situation: Situation) -> Iterator[Problem]:
 def _unit_of(metric: str) -> str:
     if metric.endswith("_rate"):
         return "share"
+    if metric == "spend_usd":
+        return "usd"
     return "count" if metric == "requests" else "s"
 
 
@@ -92,19 +103,19 @@ def _enough_requests(situation: Situation) -> Iterator[Problem]:
     # The executor `arrivals` sends its last request at its very end.
     after_end_s = end_s + 1e-6
     windows = list(_steady_windows(situation))
-    span: tuple[float, float] | None
     for index, threshold in enumerate(situation.scenario.expect.thresholds):
-        span = (0.0, after_end_s)
+        spans = [(0.0, after_end_s)]
         if threshold.during is not None:
-            span = situation.window_s(threshold.during)
+            spans = situation.windows_s(threshold.during)
         elif threshold.after is not None:
-            healed_s = situation.ends_s(threshold.after)
-            span = None if healed_s is None else (healed_s, after_end_s)
-        if span is not None and span[0] < end_s:
-            windows.append((("expect", "thresholds", index, "metric"), threshold.metric, *span))
+            spans = _after(situation, threshold.after, after_end_s)
+        if spans and spans[0][0] < end_s:
+            windows.append((("expect", "thresholds", index, "metric"), threshold.metric, spans))
     told: set[Path] = set()
-    for path, metric, start_s, stop_s in windows:
-        count, needed = count_between(situation.plan, start_s, stop_s), _needed(metric)
+    for path, metric, spans in windows:
+        needed = _needed(metric)
+        # A limit holds in each occurrence of a fault by itself.
+        count = min(count_between(situation.plan, *span) for span in spans)
         streams = metric.startswith("first_token")
         if streams:
             count *= situation.stream_share
@@ -116,37 +127,75 @@ def _enough_requests(situation: Situation) -> Iterator[Problem]:
             yield situation.warning(path, message, fix)
 
 
-def _steady_windows(situation: Situation) -> Iterator[tuple[Path, str, float, float]]:
+def _after(situation: Situation, fault_id: str, end_s: float) -> list[tuple[float, float]]:
+    """Return the times from each planned end of a fault to its next start, or to `end_s`."""
+    windows = situation.windows_s(fault_id)
+    starts_s = [start_s for start_s, _ in windows[1:]]
+    return [(stop_s, until_s) for (_, stop_s), until_s in zip(windows, [*starts_s, end_s], strict=False)]
+
+
+def _steady_windows(situation: Situation) -> Iterator[tuple[Path, str, list[tuple[float, float]]]]:
     steady = situation.scenario.steady_state
-    timed = situation.timed_faults()
+    timed = situation.timed_faults
     if steady is None or not timed or not situation.faults_known:
         return
     first_s, last_s = min(fault[2] for fault in timed), max(fault[3] for fault in timed)
     fits = first_s >= steady.window and last_s + steady.window <= situation.load_end_s
     for metric in ("success_rate", "latency_p99"):
         if fits and getattr(steady, metric) is not None:
-            yield ("steady_state", metric), metric, first_s - steady.window, first_s
-            yield ("steady_state", metric), metric, last_s, last_s + steady.window
+            yield ("steady_state", metric), metric, [(first_s - steady.window, first_s)]
+            yield ("steady_state", metric), metric, [(last_s, last_s + steady.window)]
 
 
-def _reachable(situation: Situation) -> Iterator[Problem]:
+def _in_time(situation: Situation) -> Iterator[Problem]:
+    """Warn of what is to come true within a time that is cut short; each occurrence of a fault has its own."""
+    if not situation.load_known:
+        return
+    starts_s = [(start_s, f"fault `{fault.id}` starts") for _, fault, start_s, _ in situation.timed_faults]
+    for index, late in enumerate(situation.scenario.expect.eventually):
+        for _, healed_s in situation.windows_s(late.after):
+            if healed_s > situation.load_end_s:
+                continue
+            ends = [(situation.load_end_s, "the load ends"), *(start for start in starts_s if start[0] > healed_s)]
+            until_s, what = min(ends)
+            if until_s < healed_s + late.within:
+                reach_s = duration_text(round(healed_s + late.within, 9))
+                message = f"`within` of fault `{late.after}` reaches to {reach_s}, but {what}"
+                fix = f"take at most {duration_text(round(until_s - healed_s, 9))}, or leave more time"
+                place: Path = ("expect", "eventually", index, "within")
+                yield situation.warning(place, f"{message} at {duration_text(round(until_s, 9))}", fix)
+                break
+
+
+def _possible(situation: Situation) -> Iterator[Problem]:
+    """Yield what can never happen under these settings, and refusals that nobody has allowed."""
     scenario = situation.scenario
-    for index, late in enumerate(scenario.expect.eventually):
-        healed_s = situation.ends_s(late.after)
-        if not situation.load_known or healed_s is None or healed_s > situation.load_end_s:
-            continue
-        starts_s = [(start_s, f"fault `{fault.id}` starts") for _, fault, start_s, _ in situation.timed_faults()]
-        ends = [(situation.load_end_s, "the load ends"), *(start for start in starts_s if start[0] > healed_s)]
-        until_s, what = min(ends)
-        if until_s < healed_s + late.within:
-            message = f"`within` of fault `{late.after}` reaches to {duration_text(healed_s + late.within)}, but {what}"
-            fix = f"take at most {duration_text(round(until_s - healed_s, 9))}, or leave more time"
-            place: Path = ("expect", "eventually", index, "within")
-            yield situation.warning(place, f"{message} at {duration_text(until_s)}", fix)
     for index, some in enumerate(scenario.expect.sometimes):
+        path: Path = ("expect", "sometimes", index)
         allowed = _REFUSALS.get(some.refused or "")
         if allowed is not None and allowed not in scenario.allow_refusal:
             message = f"`refused: {some.refused}` expects refusals that `allow_refusal` does not allow"
-            yield situation.warning(
-                ("expect", "sometimes", index, "refused"), message, f"add allow_refusal: [{allowed}]"
-            )
+            yield situation.warning((*path, "refused"), message, f"add allow_refusal: [{allowed}]")
+        if situation.system_known:
+            found = _never(situation, some)
+            if found is not None:
+                key, message, fix = found
+                yield situation.problem((*path, key), message, fix)
+
+
+def _never(situation: Situation, some: Sometimes) -> tuple[str, str, str] | None:
+    """Return the key, message and fix of what cannot happen, or None."""
+    sealed = situation.turns_on("AIRGAP_MODE")
+    limit = situation.setting("LATENCY_LIMIT")
+    if "airgap" in (some.refused, some.reason) and not sealed:
+        key = "reason" if some.refused is None else "refused"
+        return key, "nothing is refused for the air gap, which is off", "add AIRGAP_MODE: true to system.settings"
+    if some.served_by not in (None, "local") and sealed:
+        return "served_by", f"under AIRGAP_MODE nobody is served by {some.served_by}", "write local, or take it out"
+    if (some.reason == "slow" or some.latency is not None) and re.fullmatch(r"0(\.0*)?\s*(ms|s|m|h)?", str(limit)):
+        key = "reason" if some.latency is None else "latency"
+        return key, "nobody grows slow with a LATENCY_LIMIT of 0, which is off", "set it above 0"
+    if some.skipped == "local" and some.reason in ("budget", "airgap", "no_key"):
+        message = f"local is free, here and without a key, so it is never skipped for {some.reason}"
+        return "reason", message, "write another reason, or another provider"
+    return None

@@ -2,116 +2,162 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from seawall.scenario.problems import Misplaced, nearest
-from seawall.scenario.quantities import Duration, PositiveDuration, PositiveShare
-from seawall.scenario.words import Arena, Flag, Identifier, Model, Provider, Whole
+from seawall.scenario.problems import Misplaced
+from seawall.scenario.quantities import Duration, Money, PositiveDuration, PositiveShare, parse_duration
+from seawall.scenario.respond import RESPOND_KINDS, Respond
+from seawall.scenario.toxics import TOXIC_ATTRIBUTES, ToxicSpec
+from seawall.scenario.words import PROVIDERS, Arena, Identifier, Model, Target
 
-__all__ = ["FAULT_ARENAS", "FaultSpec", "Respond", "ToxicSpec"]
+__all__ = [
+    "FAULT_ARENAS",
+    "FAULT_TARGETS",
+    "OCCURRENCES_MAX",
+    "RESPOND_KINDS",
+    "TOXIC_ATTRIBUTES",
+    "FaultKind",
+    "FaultSpec",
+    "Respond",
+    "ToxicSpec",
+]
 
-FAULT_ARENAS: dict[str, tuple[Arena, ...]] = {"toxic": ("simulation", "wire"), "respond": ("simulation", "wire")}
+FaultKind = Literal["toxic", "respond", "process", "remaining"]
+FAULT_ARENAS: dict[FaultKind, tuple[Arena, ...]] = {
+    "toxic": ("simulation", "wire"),
+    "respond": ("simulation", "wire"),
+    "process": ("wire",),
+    "remaining": ("simulation", "wire"),
+}
 """Which arenas take which kind of fault. Another pair is a bad scenario, never a skip."""
-_TOXIC_ATTRIBUTES = {"latency": ("latency", "jitter"), "timeout": ("timeout",), "reset_peer": ("timeout",)}
+FAULT_TARGETS: dict[FaultKind, tuple[Target, ...]] = {
+    "toxic": (*PROVIDERS, "redis"),
+    "respond": PROVIDERS,
+    "process": ("gateway", "redis", "toxiproxy"),
+    "remaining": ("budget",),
+}
+"""At whom which kind of fault can be aimed."""
+OCCURRENCES_MAX = 100
+"""How often a fault may start in one run."""
 
 
-class ToxicSpec(Model):
-    """A Toxiproxy toxic, its type and attributes by Toxiproxy's own names (milliseconds where Toxiproxy has them)."""
-
-    type: Literal["latency", "timeout", "reset_peer"]
-    """Which toxic: late bytes, silence, or a reset connection."""
-    attributes: dict[str, Whole] = Field(default={})
-    """The toxic's own attributes, in milliseconds; a timeout of 0 lasts as long as the fault."""
-    stream: Literal["downstream", "upstream"] = "downstream"
-    """Which way it works: on answers (downstream) or on requests (upstream)."""
-    toxicity: PositiveShare = 1.0
-    """The share of *connections* it takes. With keep-alive, half of the connections may be none or all."""
-
-    @model_validator(mode="after")
-    def _known_attributes(self) -> ToxicSpec:
-        known = _TOXIC_ATTRIBUTES[self.type]
-        for name, value in self.attributes.items():
-            if name not in known:
-                word = nearest(name, known)
-                fix = f"did you mean `{word}`?" if word else f"it has {', '.join(known)}"
-                raise Misplaced(
-                    f"toxic {self.type} has no attribute `{name}`; {fix}", ("attributes", name), on_key=True
-                )
-            if not 0 <= value <= 86_400_000:
-                message = f"{value} is no attribute of a toxic; write milliseconds from 0 to 86400000"
-                raise Misplaced(message, ("attributes", name))
-        if self.type == "latency" and self.attributes.get("latency", 0) <= 0:
-            message = "toxic latency lacks the attribute latency, above 0; write latency: 300 (milliseconds)"
-            raise Misplaced(message, ("attributes",))
-        return self
+def _of(kind: FaultKind) -> Any:
+    return Field(json_schema_extra={"x-arenas": list(FAULT_ARENAS[kind]), "x-targets": list(FAULT_TARGETS[kind])})
 
 
-class Respond(Model):
-    """What the provider itself does wrong."""
-
-    status: Annotated[Whole, Field(ge=400, le=599)] | None = None
-    """Answer with this HTTP status and the vendor's error body."""
-    retry_after: Duration | None = None
-    """With `status`: the `Retry-After` that goes with it."""
-    first_token: Duration | None = None
-    """Give the first token (or the JSON body) only after this long."""
-    hang: Flag = False
-    """Take the request and never answer."""
-    cut_after_chunks: Annotated[Whole, Field(ge=0, le=100_000)] | None = None
-    """Reset the connection after this many tokens (JSON: in the middle of the body)."""
-
-    @model_validator(mode="after")
-    def _one_thing(self) -> Respond:
-        chosen = [
-            n for n in ("status", "first_token", "hang", "cut_after_chunks") if getattr(self, n) not in (None, False)
-        ]
-        if len(chosen) != 1:
-            found = ", ".join(chosen) or "none"
-            raise ValueError(
-                f"respond does exactly one thing, here {found}; keep one of status, first_token, hang, cut_after_chunks"
-            )
-        if self.retry_after is not None and self.status is None:
-            message = "retry_after belongs to a status; add one, such as status: 429"
-            raise Misplaced(message, ("retry_after",), on_key=True)
-        return self
+def _either_duration(schema: dict[str, Any]) -> None:
+    """Say in the schema that `restart_after` may stand for `duration`."""
+    schema["required"].remove("duration")
+    schema["oneOf"] = [{"required": ["duration"]}, {"required": ["restart_after"]}]
 
 
 class FaultSpec(Model):
     """One fault: when (`at`, or `follows` + `delay`), how long, at whom, and exactly one kind of harm."""
+
+    model_config = ConfigDict(json_schema_extra=_either_duration)
 
     id: Identifier
     """Its name in expectations and reports."""
     at: Duration | None = None
     """When it starts, after the start of the load."""
     follows: Identifier | None = None
-    """The fault after whose planned end it starts."""
+    """The fault after whose planned end it starts: its last one, when that fault repeats."""
     delay: Duration = 0.0
     """With `follows`: the time between the two."""
     duration: PositiveDuration
     """How long it stays in force. Every fault ends."""
-    target: Provider
+    every: PositiveDuration | None = None
+    """Start it again this long after its last start, as often as it fits into the load."""
+    target: Target
     """At whom."""
-    toxic: Annotated[ToxicSpec | None, Field(json_schema_extra={"x-arenas": list(FAULT_ARENAS["toxic"])})] = None
-    """Harm on the wire between gateway and provider."""
-    respond: Annotated[Respond | None, Field(json_schema_extra={"x-arenas": list(FAULT_ARENAS["respond"])})] = None
+    toxic: Annotated[ToxicSpec | None, _of("toxic")] = None
+    """Harm on the wire between the gateway and a provider or Redis."""
+    respond: Annotated[Respond | None, _of("respond")] = None
     """Harm by the provider itself."""
+    process: Annotated[Literal["kill", "stop", "restart"] | None, _of("process")] = None
+    """Harm to a process: kill it and start it again at the end, stop it and let it go on at the end, or restart it."""
+    restart_after: PositiveDuration | None = None
+    """With `process: kill` or `restart`: another word for `duration`."""
+    remaining: Annotated[Money | None, _of("remaining")] = None
+    """Only this much of the day's spend limit is left."""
     injection_rate: PositiveShare = 1.0
     """With `respond`: the share of requests it takes, drawn from the seed."""
 
+    @property
+    def kind(self) -> FaultKind:
+        """Which kind of harm it does."""
+        return next(kind for kind in FAULT_ARENAS if getattr(self, kind) is not None)
+
+    @property
+    def arenas(self) -> tuple[Arena, ...]:
+        """Where it can be made. Redis is a real one, or none."""
+        return ("wire",) if self.target == "redis" else FAULT_ARENAS[self.kind]
+
+    @property
+    def remaining_usd(self) -> float:
+        """What `remaining` leaves, in US dollars; 0 without it."""
+        return self.remaining or 0.0
+
+    @property
+    def remaining_micro_usd(self) -> int:
+        """What `remaining` leaves, in micro-dollars; 0 without it."""
+        return round(self.remaining_usd * 1_000_000)
+
+    def starts_from(self, first_s: float, load_end_s: float) -> tuple[float, ...]:
+        """Return every planned start when the first is at `first_s`; one too many at most of what is allowed."""
+        if self.every is None:
+            return (first_s,)
+        more = math.floor((load_end_s - first_s - self.duration) / self.every + 1e-9)
+        return tuple(first_s + n * self.every for n in range(max(0, min(more, OCCURRENCES_MAX)) + 1))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _either_word(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "duration" in data or "restart_after" not in data:
+            return data  # pyright: ignore[reportUnknownVariableType]
+        written = cast("dict[str, Any]", data)
+        word = written["restart_after"]
+        try:
+            parse_duration(word)
+        except ValueError:
+            # It is refused under its own name, and not a second time under another.
+            word = "1s"
+        return {**written, "duration": word}
+
     @model_validator(mode="after")
     def _one_kind(self) -> FaultSpec:
-        kinds = [name for name in ("toxic", "respond") if getattr(self, name) is not None]
+        kinds = [name for name in FAULT_ARENAS if getattr(self, name) is not None]
         if len(kinds) != 1:
-            message = "a fault does exactly one kind of harm; write one of toxic, respond"
-            raise Misplaced(message, ("respond",) if kinds else (), on_key=True)
+            message = f"a fault does exactly one kind of harm; write one of {', '.join(FAULT_ARENAS)}"
+            raise Misplaced(message, (kinds[1],) if kinds else (), on_key=True)
         if (self.at is None) == (self.follows is None):
             message = "a fault has exactly one start; write one of at, follows"
             raise Misplaced(message, () if self.at is None else ("follows",), on_key=True)
         if self.delay and self.follows is None:
             raise Misplaced("delay belongs to follows; move it into at", ("delay",), on_key=True)
-        if self.toxic is not None and self.injection_rate != 1.0:
-            message = "injection_rate belongs to respond; a toxic has toxicity, which is a connection's"
+        if self.respond is None and self.injection_rate != 1.0:
+            message = "injection_rate belongs to respond; take it out"
+            if self.toxic is not None:
+                message = "injection_rate belongs to respond; a toxic has toxicity, which is a connection's"
             raise Misplaced(message, ("injection_rate",), on_key=True)
+        if self.target not in FAULT_TARGETS[self.kind]:
+            takes = ", ".join(FAULT_TARGETS[self.kind])
+            raise Misplaced(f"`{self.kind}` has no effect at {self.target}; aim it at one of {takes}", ("target",))
+        if self.every is not None and self.every <= self.duration:
+            message = "a fault heals before it starts again; write an `every` above the duration"
+            raise Misplaced(message, ("every",))
+        self._restart()
         return self
+
+    def _restart(self) -> None:
+        if self.restart_after is None:
+            return
+        if self.process not in ("kill", "restart"):
+            message = "restart_after belongs to process: kill and process: restart; write duration"
+            raise Misplaced(message, ("restart_after",), on_key=True)
+        if self.restart_after != self.duration:
+            message = "restart_after is another word for duration; keep one of the two"
+            raise Misplaced(message, ("restart_after",), on_key=True)

@@ -51,6 +51,8 @@ class System(Model):
 
     gateway: Literal["seawall"] = "seawall"
     """The gateway under test."""
+    workers: Annotated[Whole, Field(ge=1, le=16)] = 1
+    """How many processes of it share one port. A fault at `gateway` takes the first of them."""
     settings: dict[str, Annotated[str | int | float | bool, BeforeValidator(_setting)]] = Field(default={})
     """The gateway's settings, in upper or lower case; durations with a unit. Never a key or a password."""
 
@@ -65,10 +67,12 @@ class Stage(Model):
 
 
 class ArrivalModel(Model):
-    """One arrival of the executor `arrivals`."""
+    """One arrival of the executor `arrivals`, or several at the same moment."""
 
     at: Duration
     """When it is sent, after the start of the load."""
+    count: Annotated[Whole, Field(ge=1, le=100_000)] = 1
+    """How many are sent at that moment."""
     stream: Flag = False
     """Whether it asks for a stream."""
 
@@ -95,7 +99,7 @@ class Load(Model):
     max_tokens: Annotated[Whole, Field(ge=1, le=100_000)] = 64
     """The longest answer that a request asks for, in tokens."""
     model: Annotated[str, Field(min_length=1, max_length=200)] = "gemini"
-    """What the client sends as `model`: the preferred provider, or a model's name."""
+    """What the client sends as `model`: whom or what to prefer, `seawall` for no wish, `auto` for cost arbitrage."""
     deadline: PositiveDuration = 30.0
     """How long a client waits for the whole answer before it calls the request hung."""
 
@@ -132,7 +136,7 @@ class Load(Model):
             seed=seed,
             stages=tuple(stages),
             arrivals=tuple(
-                ArrivalSpec(at_s=a.at, stream=a.stream, prompt=self.prompts, max_tokens=self.max_tokens)
+                ArrivalSpec(at_s=a.at, count=a.count, stream=a.stream, prompt=self.prompts, max_tokens=self.max_tokens)
                 for a in self.arrivals
             ),
             stream_share=self.stream,

@@ -157,5 +157,6 @@ def _salvage(data: dict[str, Any], broken: list[Where], tree: Mapping, file: str
         load_known=load_known,
         ghosts=frozenset(name for name in ghosts if isinstance(name, str)),
         faults_known=("faults",) not in dropped,
+        system_known=("system",) not in dropped,
         indexes=indexes,
     )

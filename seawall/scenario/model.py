@@ -3,7 +3,7 @@ The scenario language, version 1, as typed models.
 
 The words are the field's own: Toxiproxy's toxics and attributes as they are, k6's executors and thresholds, Chaos
 Toolkit's steady state, Polly's injection rate, Antithesis's always / sometimes / eventually. Quantities are stored in
-base units (seconds, fractions, requests a second).
+base units (seconds, fractions, requests a second, US dollars).
 """
 
 from __future__ import annotations
@@ -12,14 +12,28 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from seawall.plan import duration_of
 from seawall.scenario.expectations import Always, Eventually, Expect, Sometimes, SteadyState, StopWhen, Threshold
-from seawall.scenario.harm import FAULT_ARENAS, FaultSpec, Respond, ToxicSpec
+from seawall.scenario.harm import FAULT_ARENAS, FAULT_TARGETS, FaultKind, FaultSpec, Respond, ToxicSpec
 from seawall.scenario.load import ArrivalModel, FirstToken, Load, ProviderSpec, Stage, System
 from seawall.scenario.problems import shown
-from seawall.scenario.words import PROVIDERS, Arena, BreakerState, Identifier, Metric, Model, Provider, Whole
+from seawall.scenario.words import (
+    PROVIDERS,
+    Arena,
+    BreakerState,
+    Flag,
+    Identifier,
+    Metric,
+    Model,
+    Provider,
+    SkipReason,
+    Target,
+    Whole,
+)
 
 __all__ = [
     "FAULT_ARENAS",
+    "FAULT_TARGETS",
     "PROVIDERS",
     "Always",
     "Arena",
@@ -27,6 +41,7 @@ __all__ = [
     "BreakerState",
     "Eventually",
     "Expect",
+    "FaultKind",
     "FaultSpec",
     "FirstToken",
     "Identifier",
@@ -36,11 +51,13 @@ __all__ = [
     "ProviderSpec",
     "Respond",
     "Scenario",
+    "SkipReason",
     "Sometimes",
     "Stage",
     "SteadyState",
     "StopWhen",
     "System",
+    "Target",
     "Threshold",
     "ToxicSpec",
 ]
@@ -59,6 +76,8 @@ class Scenario(Model):
     """Words to choose scenarios by."""
     arenas: Annotated[tuple[Arena, ...], Field(min_length=1)] = ("wire",)
     """Where it may run."""
+    exclusive: Flag = False
+    """Whether it judges latency so closely that nothing else may run beside it."""
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 1
     """Everything drawn at random derives from it: streams, latencies, which requests a fault takes."""
     system: System = System()
@@ -89,10 +108,27 @@ class Scenario(Model):
         """Return the healthy behaviour of a provider, written or default."""
         return self.providers.get(name, ProviderSpec())
 
+    @property
+    def load_end_s(self) -> float:
+        """When the load is over, in seconds after its start."""
+        return duration_of(self.load.plan(self.seed))
+
+    @property
+    def needs_redis(self) -> bool:
+        """Whether a run needs a Redis: for the budget, or because a fault is aimed at it."""
+        store = next((value for key, value in self.system.settings.items() if key.lower() == "budget_store"), None)
+        return str(store).lower() == "redis" or any(fault.target in ("redis", "budget") for fault in self.faults)
+
+    def occurrences(self, fault_id: str) -> tuple[float, ...]:
+        """Return every planned start of a fault, in seconds after the start of the load. Raises KeyError."""
+        fault = {fault.id: fault for fault in self.faults}[fault_id]
+        return fault.starts_from(self.fault_starts()[fault_id], self.load_end_s)
+
     def fault_starts(self) -> dict[str, float]:
-        """Return the planned start of each fault by id, in seconds after the start of the load."""
+        """Return the planned first start of each fault by id, in seconds after the start of the load."""
         starts: dict[str, float] = {}
         by_id = {fault.id: fault for fault in self.faults}
+        load_end_s = self.load_end_s
 
         def start(fault: FaultSpec, seen: tuple[str, ...]) -> float:
             if fault.id in starts:
@@ -104,7 +140,8 @@ class Scenario(Model):
             before = by_id.get(fault.follows or "")
             if before is None:
                 raise ValueError(f"fault {fault.id} follows {fault.follows}, which is no fault's id")
-            return start(before, (*seen, fault.id)) + before.duration + fault.delay
+            last_s = before.starts_from(start(before, (*seen, fault.id)), load_end_s)[-1]
+            return last_s + before.duration + fault.delay
 
         for fault in self.faults:
             starts[fault.id] = start(fault, ())

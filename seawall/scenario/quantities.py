@@ -1,7 +1,8 @@
 """
 Quantities of the scenario language: a unit on every one.
 
-`8s`, `300ms`, `1.5m` are durations; `20/s`, `300/m` rates; `30%` shares; `">= 99.9%"`, `"< 800ms"`, `">= 20"` limits.
+`8s`, `300ms`, `1.5m` are durations; `20/s`, `300/m` rates; `30%` shares; `0.10 USD` money; `">= 99.9%"`, `"< 800ms"`,
+`">= 20"` limits.
 Read exactly (decimal, then rounded once), so that what is written as JSON or YAML again reads back as the same number.
 """
 
@@ -17,17 +18,21 @@ from seawall.scenario.problems import shown
 
 __all__ = [
     "DURATION_MAX_S",
+    "MONEY_MAX_USD",
     "RATE_MAX",
     "Duration",
     "Limit",
     "LimitText",
+    "Money",
     "PositiveDuration",
     "PositiveShare",
     "Rate",
     "Share",
     "duration_text",
+    "money_text",
     "parse_duration",
     "parse_limit",
+    "parse_money",
     "parse_rate",
     "parse_share",
     "rate_text",
@@ -38,15 +43,19 @@ DURATION_MAX_S = 86_400.0
 """The longest duration, in seconds."""
 RATE_MAX = 100_000.0
 """The highest rate, in requests a second."""
+MONEY_MAX_USD = 1_000_000_000.0
+"""The largest amount, in US dollars."""
 
 _NUMBER = r"([0-9]{1,12}(?:\.[0-9]{1,30})?)"
 _DURATION = re.compile(rf"{_NUMBER}\s*(ms|s|m|h)")
 _RATE = re.compile(rf"{_NUMBER}\s*/\s*(s|m|h)")
 _SHARE = re.compile(rf"{_NUMBER}\s*%")
+_MONEY = re.compile(rf"{_NUMBER}\s*USD")
 _LIMIT = re.compile(r"(>=|<=|==|>|<)\s*(\S.*)")
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 
 Comparison = Literal[">=", "<=", "==", ">", "<"]
+Unit = Literal["s", "share", "rate", "usd", "count"]
 
 
 def parse_duration(value: Any) -> float:
@@ -79,6 +88,19 @@ def parse_share(value: Any) -> float:
     return float(Decimal(found.group(1)) / 100)
 
 
+def parse_money(value: Any) -> float:
+    """Return US dollars, exact to a micro-dollar. Raises ValueError that names the remedy."""
+    found = _MONEY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError(f"{shown(value)} is not an amount of money; write a number and the currency: 0.10 USD")
+    amount = Decimal(found.group(1))
+    if amount > Decimal(MONEY_MAX_USD):
+        raise ValueError(f"{shown(value)} is too much; an amount is at most {MONEY_MAX_USD:.0f} USD")
+    if amount * 1_000_000 % 1:
+        raise ValueError(f"{shown(value)} is finer than is counted; write whole micro-dollars: 0.000001 USD")
+    return float(amount)
+
+
 def _above_zero(what: str, figure: float, value: Any) -> float:
     if figure <= 0:
         raise ValueError(f"{shown(value)} is nothing; write a {what} above 0")
@@ -101,22 +123,25 @@ def share_text(share: float) -> str:
     return f"{_digits(Decimal(repr(float(share))) * 100)}%"
 
 
+def money_text(amount_usd: float) -> str:
+    """Return an amount as the language writes it; `parse_money` reads the same number back."""
+    return f"{_digits(Decimal(repr(float(amount_usd))))} USD"
+
+
 def _digits(number: Decimal) -> str:
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 class Limit:
-    """A comparison and a number in base units (seconds, fraction, requests a second or plain count)."""
+    """A comparison and a number in base units (seconds, fraction, requests a second, US dollars or plain count)."""
 
     __slots__ = ("comparison", "text", "unit", "value")
 
-    def __init__(
-        self, comparison: Comparison, value: float, unit: Literal["s", "share", "rate", "count"], text: str
-    ) -> None:
+    def __init__(self, comparison: Comparison, value: float, unit: Unit, text: str) -> None:
         self.comparison: Comparison = comparison
         self.value = value
-        self.unit: Literal["s", "share", "rate", "count"] = unit
+        self.unit: Unit = unit
         self.text = text
 
     def holds(self, figure: float) -> bool:
@@ -153,7 +178,7 @@ def parse_limit(value: Any) -> Limit:
             f'{shown(value)} is not a limit; write a comparison and a quantity in quotes: ">= 99.9%", "< 800ms"'
         )
     comparison, rest = found.group(1), found.group(2).strip()
-    for parse, unit in ((parse_duration, "s"), (parse_share, "share"), (parse_rate, "rate")):
+    for parse, unit in ((parse_duration, "s"), (parse_share, "share"), (parse_rate, "rate"), (parse_money, "usd")):
         try:
             return Limit(comparison, parse(rest), unit, f"{comparison} {rest}")  # type: ignore[arg-type]
         except ValueError:
@@ -187,6 +212,12 @@ Rate = Annotated[
     BeforeValidator(parse_rate),
     PlainSerializer(rate_text, str, when_used="json"),
     _schema(r"^[0-9]+(\.[0-9]+)?\s*/\s*(s|m|h)$", "20/s"),
+]
+Money = Annotated[
+    float,
+    BeforeValidator(parse_money),
+    PlainSerializer(money_text, str, when_used="json"),
+    _schema(r"^[0-9]+(\.[0-9]+)?\s*USD$", "0.10 USD"),
 ]
 Share = Annotated[
     float, BeforeValidator(parse_share), PlainSerializer(share_text, str, when_used="json"), _SHARE_SCHEMA

@@ -209,7 +209,9 @@ def _mapping(what: str, value: Any, _context: dict[str, Any], path: Path) -> tup
     )
 
 
-def _identifier(what: str, value: Any, _context: dict[str, Any], _path: Path) -> tuple[str, str]:
+def _pattern(what: str, value: Any, _context: dict[str, Any], path: Path) -> tuple[str, str]:
+    if path[-1] == "content_type":
+        return f"{what} {shown(value)} is not a content type", "write type/subtype in small letters: text/plain"
     fix = "use at most 32 of a to z, 0 to 9 and _, beginning with a letter"
     return f"{what} {shown(value)} is not a fault's id", fix
 
@@ -236,7 +238,7 @@ _SENTENCES: dict[str, Callable[[str, Any, dict[str, Any], Path], tuple[str, str]
     "string_type": _text,
     "tuple_type": _list,
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), _mapping),
-    "string_pattern_mismatch": _identifier,
+    "string_pattern_mismatch": _pattern,
     "greater_than": _bound("above", "gt"),
     "greater_than_equal": _bound("at least", "ge"),
     "less_than": _bound("below", "lt"),

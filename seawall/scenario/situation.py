@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 from seawall.plan import LoadPlan, duration_of
@@ -32,6 +33,8 @@ class Situation:
     """Ids of faults that were left out."""
     faults_known: bool = True
     """Whether no fault was left out."""
+    system_known: bool = True
+    """Whether the system under test and its settings are the file's own."""
     indexes: dict[Path, tuple[int, ...]] = field(default_factory=dict[Path, tuple[int, ...]])
 
     def problem(
@@ -71,11 +74,13 @@ class Situation:
     def stream_share(self) -> float:
         """The share of requests that are streams."""
         arrivals = self.plan.arrivals
-        return sum(spec.stream for spec in arrivals) / len(arrivals) if arrivals else self.plan.stream_share
+        if not arrivals:
+            return self.plan.stream_share
+        return sum(spec.count for spec in arrivals if spec.stream) / sum(spec.count for spec in arrivals)
 
     @cached_property
     def starts_s(self) -> dict[int, float]:
-        """Planned start of each fault by its index, where it can be told: what follows nothing or itself has none."""
+        """Planned first start of each fault by its index; none of those that follow themselves or nobody."""
         by_id: dict[str, int] = {}
         for index, fault in enumerate(self.scenario.faults):
             by_id.setdefault(fault.id, index)
@@ -87,44 +92,66 @@ class Situation:
         return starts
 
     def _start_s(self, index: int, by_id: dict[str, int]) -> float | None:
-        after_s = 0.0
-        seen: set[int] = set()
-        while index not in seen:
-            seen.add(index)
+        chain: dict[int, None] = {}  # in order, and quick to ask
+        while index not in chain:
+            chain[index] = None
             fault = self.scenario.faults[index]
             if fault.at is not None:
-                return fault.at + after_s
+                return self._follow(list(chain), fault.at)
             before = by_id.get(fault.follows or "")
             if before is None:
                 return None
-            after_s += fault.delay + self.scenario.faults[before].duration
             index = before
         return None
 
-    def ends_s(self, fault_id: str) -> float | None:
-        """Return the planned end of the fault with this id, or None where it cannot be told."""
-        window = self.window_s(fault_id)
-        return None if window is None else window[1]
+    def _follow(self, chain: list[int], first_s: float) -> float:
+        """Return the start of the first fault of a chain of followers, of which the last starts at `first_s`."""
+        start_s = first_s
+        for before, fault in pairwise(reversed(chain)):
+            start_s = self._times_s(before, start_s)[-1][1] + self.scenario.faults[fault].delay
+        return start_s
 
-    def window_s(self, fault_id: str) -> tuple[float, float] | None:
-        """Return the planned start and end of the fault with this id, or None where they cannot be told."""
+    def _times_s(self, index: int, first_s: float) -> list[tuple[float, float]]:
+        fault = self.scenario.faults[index]
+        # Where the load is not known, nothing is known of how often a fault fits into it.
+        end_s = self.load_end_s if self.load_known else 0.0
+        return [(start_s, start_s + fault.duration) for start_s in fault.starts_from(first_s, end_s)]
+
+    def windows_s(self, fault_id: str) -> list[tuple[float, float]]:
+        """Return every planned start and end of the fault with this id; none where they cannot be told."""
         for index, fault in enumerate(self.scenario.faults):
             if fault.id == fault_id and index in self.starts_s:
-                return self.starts_s[index], self.starts_s[index] + fault.duration
-        return None
+                return self._times_s(index, self.starts_s[index])
+        return []
 
+    @cached_property
     def timed_faults(self) -> list[tuple[int, FaultSpec, float, float]]:
-        """Return index, fault, planned start and end of every fault whose time can be told, in order of the file."""
+        """Index, fault, planned start and end of each time that a fault is in force, where it can be told."""
         return [
-            (index, self.scenario.faults[index], start_s, start_s + self.scenario.faults[index].duration)
-            for index, start_s in self.starts_s.items()
+            (index, self.scenario.faults[index], *window_s)
+            for index, first_s in self.starts_s.items()
+            for window_s in self._times_s(index, first_s)
         ]
+
+    def setting(self, name: str) -> str | int | float | bool | None:
+        """Return a setting of the system under test by its name in any case, or None where the scenario has none."""
+        settings = self.scenario.system.settings
+        return next((value for key, value in settings.items() if key.lower() == name.lower()), None)
+
+    def turns_on(self, name: str) -> bool:
+        """Whether a setting that is on or off is on."""
+        return str(self.setting(name)).lower() in ("true", "1", "yes", "on")
+
+    @property
+    def shares_budget(self) -> bool:
+        """Whether the budget is kept in Redis."""
+        return str(self.setting("BUDGET_STORE")).lower() == "redis"
 
 
 def count_between(plan: LoadPlan, start_s: float, end_s: float) -> float:
     """Return how many requests are planned in a stretch of time, exact to one: no list of them is made."""
     if plan.executor == "arrivals":
-        return float(sum(start_s <= spec.at_s < end_s for spec in plan.arrivals))
+        return float(sum(spec.count for spec in plan.arrivals if start_s <= spec.at_s < end_s))
     total = 0.0
     stage_start_s = 0.0
     for stage in plan.stages:

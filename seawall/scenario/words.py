@@ -6,12 +6,29 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["PROVIDERS", "Arena", "BreakerState", "Flag", "Identifier", "Metric", "Model", "Number", "Provider", "Whole"]
+__all__ = [
+    "PROVIDERS",
+    "Arena",
+    "BreakerState",
+    "Flag",
+    "Identifier",
+    "Metric",
+    "Model",
+    "Number",
+    "Provider",
+    "Reached",
+    "SkipReason",
+    "Target",
+    "Whole",
+]
 
 Provider = Literal["gemini", "claude", "openai", "local"]
 PROVIDERS: tuple[Provider, ...] = ("gemini", "claude", "openai", "local")
+Target = Literal["gemini", "claude", "openai", "local", "redis", "gateway", "toxiproxy", "budget"]
 Arena = Literal["simulation", "wire", "cluster"]
 BreakerState = Literal["closed", "open", "half_open"]
+Reached = Literal["closed", "open", "half_open", "slow", "fast"]
+SkipReason = Literal["breaker_open", "cooling_down", "budget", "airgap", "no_key", "slow"]
 Metric = Literal[
     "success_rate",
     "refused_rate",
@@ -24,6 +41,7 @@ Metric = Literal[
     "first_token_p99",
     "refusal_latency_max",
     "requests",
+    "spend_usd",
 ]
 Identifier = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 # Strict, because `hang: yes` and `tokens: "16"` are slips and not other spellings of true and 16.

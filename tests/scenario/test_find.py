@@ -95,7 +95,7 @@ def test_validation_shows_warnings_when_asked(folder: Path) -> None:
 
 
 def test_our_own_scenarios_are_found() -> None:
-    """The three scenarios of CI are found by their tag and by their names."""
+    """The scenarios of CI are found by their tag and by their names."""
     names = ["all-down", "primary-dark", "throttled"]
     assert set(find(names, tags=[])) <= set(find([], tags=["ci"]))
     assert [path.parent for path in find(names, tags=[])] == [scenarios_dir()] * 3

@@ -143,6 +143,7 @@ def test_not_a_number_is_one() -> None:
 
 
 DARK = "faults:\n  - {id: dark, at: 10s, duration: 10s, target: gemini, toxic: {type: timeout}}\n"
+REPEATED = "faults: [{id: f, at: 10s, duration: %s, every: 8s, target: gemini, respond: {status: 503}}]\n"
 RESET = "faults: [{id: f, at: 1s, duration: 9s, target: local, toxic: {type: reset_peer, attributes: {timeout: %d}}}]\n"
 WARNINGS = [
     (
@@ -202,6 +203,46 @@ WARNINGS = [
     (
         DARK + 'expect: {thresholds: [{metric: first_token_p50, limit: "< 1s"}]}\n',
         ["6:32 `first_token_p50` needs 1 stream, and about 0 are sent in its time"],
+    ),
+    (
+        DARK + "  - {id: out, at: 15s, duration: 2s, target: toxiproxy, process: kill}\n",
+        ["6:5 fault `out` takes Toxiproxy away, which makes fault `dark`"],
+    ),
+    (
+        DARK + "  - {id: gone, at: 12s, duration: 4s, target: gemini, toxic: {type: down}}\n",
+        ["6:5 faults `dark` and `gone` are on gemini at the same time, and down hides the other"],
+    ),
+    (
+        """system: {settings: {BUDGET_STORE: redis}}
+faults:
+  - {id: slow, at: 9s, duration: 9s, target: redis, toxic: {type: latency, attributes: {latency: 300}}}
+  - {id: dead, at: 15s, duration: 9s, target: redis, process: stop}
+""",
+        ["7:5 faults `slow` and `dead` are on redis at the same time, and one of them takes its process"],
+    ),
+    (
+        DARK.replace("{type: timeout}", "{type: slicer, attributes: {average_size: 8}}"),
+        ["5:56 fault `dark` cannot be proven: without a delay the slices of a slicer merge"],
+    ),
+    (
+        "faults: [{id: f, at: 40s, duration: 5s, every: 20s, target: gemini, respond: {status: 503}}]\n",
+        ["4:48 fault `f` never starts a second time"],
+    ),
+    (
+        REPEATED % "5s" + "expect: {eventually: [{breaker: gemini, state: closed, within: 4s, after: f}]}\n",
+        ["5:64 `within` of fault `f` reaches to 19s, but fault `f` starts at 18s"],
+    ),
+    (
+        REPEATED % "4s" + 'expect: {thresholds: [{metric: latency_p99, during: f, limit: "< 1s"}]}\n',
+        ["5:32 `latency_p99` needs 100 requests, and about 80 are sent in its time"],
+    ),
+    (
+        "faults: [{id: f, at: 10s, duration: 4s, target: openai, respond: {no_done: true}}]\n",
+        ["4:76 `no_done` shows in streams only, and the load asks for none"],
+    ),
+    (
+        "system: {workers: 2, settings: {DAILY_SPEND_LIMIT_USD: 1}}\n",
+        ["4:19 2 workers keep a budget each, so 2 times the limit may be spent"],
     ),
     (
         DARK + 'expect: {sometimes: [{refused: all_clouds_down, requests: ">= 1"}]}\n',

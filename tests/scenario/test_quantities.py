@@ -12,8 +12,10 @@ from seawall.paths import scenarios_dir
 from seawall.scenario import load_scenario, load_text
 from seawall.scenario.quantities import (
     duration_text,
+    money_text,
     parse_duration,
     parse_limit,
+    parse_money,
     parse_rate,
     parse_share,
     rate_text,
@@ -33,6 +35,7 @@ DURATIONS = {
 }
 RATES = {"20/s": 20, "300/m": 5, "3600/h": 1, "0.5/s": 0.5, "20 / s": 20, "0/s": 0}
 SHARES = {"30%": 0.3, "0%": 0, "100%": 1, "99.9%": 0.999, "0.1 %": 0.001}
+MONEY = {"0.10 USD": 0.1, "50 USD": 50, "0 USD": 0, "0.000001USD": 1e-6, " 1000000000 USD ": 1e9}
 LIMITS = {
     ">= 99.9%": (">=", 0.999, "share"),
     "< 800ms": ("<", 0.8, "s"),
@@ -40,6 +43,7 @@ LIMITS = {
     "<=1.5": ("<=", 1.5, "count"),
     "> 20/s": (">", 20, "rate"),
     "== 0": ("==", 0, "count"),
+    "<= 0.10 USD": ("<=", 0.1, "usd"),
 }
 
 
@@ -53,6 +57,26 @@ def test_durations(text: str, seconds: float) -> None:
 def test_rates(text: str, rate: float) -> None:
     """A rate is exactly the number of requests a second that it says."""
     assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize(("text", "amount"), MONEY.items())
+def test_money(text: str, amount: float) -> None:
+    """An amount is exactly the number of dollars that it says."""
+    assert parse_money(text) == amount
+
+
+@pytest.mark.parametrize("text", ["0.10", "0.10 EUR", "$1", "-1 USD", "1e3 USD", "0.0000001 USD", "1000000001 USD", 1])
+def test_what_is_no_amount_of_money_says_how_to_write_one(text: object) -> None:
+    """Another currency, none at all, a sign, and what is finer than a micro-dollar are refused with the remedy."""
+    with pytest.raises(ValueError, match=r"; .*USD"):
+        parse_money(text)
+
+
+@given(st.integers(0, 10**15))
+def test_money_is_written_as_it_is_read(micro_usd: int) -> None:
+    """Every number of micro-dollars survives being written and read again."""
+    amount = micro_usd / 1_000_000
+    assert parse_money(money_text(amount)) == amount
 
 
 @pytest.mark.parametrize(("text", "share"), SHARES.items())
