@@ -1,0 +1,144 @@
+"""`seawall run`: choose scenarios, run them or only say what would happen, and sum up."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seawall.commands.planned import planned_text
+from seawall.console import COLOURS, short_path
+from seawall.paths import runs_dir
+from seawall.run import Exit, Render
+from seawall.scenario import Loaded, ScenarioError, find, load_scenario
+from seawall.scenario.problems import Problem
+from seawall.screen import Screen, complain
+from seawall.suite import RenderSuite, Result, SuiteOptions, Unready, run_suite, worst_exit, write_suite
+
+__all__ = ["run", "summary"]
+
+_ARENA = "wire"
+
+
+def run(options: Any, *, render: Render, render_suite: RenderSuite) -> int:
+    """Run what `options` name and return the worst exit code."""
+    if not (options.names or options.tag or options.all):
+        complain("seawall run: name a scenario, or give --tag or --all; `seawall list` shows what there is")
+        return Exit.USAGE
+    if options.jobs < 1:
+        complain(f"seawall run: --jobs is {options.jobs}; it must be at least 1")
+        return Exit.USAGE
+    try:
+        scenarios, elsewhere = _chosen(options)
+    except ScenarioError as error:
+        for problem in error.problems:
+            complain(str(problem))
+        return Exit.USAGE
+    screen = Screen()
+    for line in elsewhere:
+        screen.write(line)
+    if options.plan:
+        screen.write(planned_text(scenarios, seed=options.seed, jobs=options.jobs))
+        return Exit.PASS
+    return asyncio.run(_run(scenarios, options, screen, render, render_suite))
+
+
+async def _run(
+    scenarios: Sequence[Loaded], options: Any, screen: Screen, render: Render, render_suite: RenderSuite
+) -> int:
+    stop = asyncio.Event()
+    _heed_signals(stop, screen)
+    out: Path = (options.out or runs_dir()).resolve()
+    how = SuiteOptions(jobs=options.jobs, fail_fast=options.fail_fast, repeats=not options.no_repeat, seed=options.seed)
+    try:
+        results = await run_suite(scenarios, out, screen=screen, stop=stop, render=render, options=how)
+    except Unready as error:
+        complain(f"seawall run: {error}")
+        return Exit.INVALID
+    codes = [result.outcome.exit_code for result in results if result.outcome is not None]
+    if stop.is_set():
+        codes.append(Exit.INTERRUPTED)
+    try:
+        page = await asyncio.to_thread(write_suite, out, results, render_suite)
+    except OSError as error:
+        screen.write(f"the page of all runs cannot be written: {error}")
+        page = None
+        codes.append(Exit.INVALID)
+    if len(results) > 1:
+        screen.write(summary(results, screen))
+        if page is not None:
+            screen.write(f"all runs: {short_path(page / 'index.html')}")
+    return worst_exit(codes)
+
+
+def summary(results: Sequence[Result], screen: Screen) -> str:
+    """Return the table of all runs: scenario, verdict, requests, seconds, report."""
+    rows = [("scenario", "verdict", "requests", "seconds", "report")]
+    rows += [_row(result) for result in results]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines: list[str] = []
+    for row in rows:
+        name, verdict, requests, seconds, report = row
+        word = f"{verdict:<{widths[1]}}"
+        colour = next((code for known, code in COLOURS.items() if known == verdict), None)
+        word = screen.paint(word, colour, "1") if colour else word
+        cells = f"{name:<{widths[0]}}  {word}  {requests:>{widths[2]}}  {seconds:>{widths[3]}}  {report}"
+        lines.append(cells.rstrip())
+    return "\n".join(lines)
+
+
+def _row(result: Result) -> tuple[str, str, str, str, str]:
+    outcome = result.outcome
+    if outcome is None:
+        return (result.name, "not run", "–", "–", "")
+    if outcome.verdict is None:
+        return (result.name, outcome.exit_code.name.lower(), "–", f"{result.seconds:.1f}", outcome.detail or "")
+    requests = outcome.verdict.figures.get("requests")
+    return (
+        result.name,
+        str(outcome.verdict.verdict),
+        "–" if requests is None else f"{requests:.0f}",
+        f"{result.seconds:.1f}",
+        short_path(outcome.folder / "index.html"),
+    )
+
+
+def _chosen(options: Any) -> tuple[list[Loaded], list[str]]:
+    """Return the scenarios for the wire, and a line for each that was passed over. Raises ScenarioError."""
+    problems: list[Problem] = []
+    scenarios: list[Loaded] = []
+    elsewhere: list[str] = []
+    for path in find(options.names, tags=() if options.all else options.tag):
+        try:
+            loaded = load_scenario(path)
+        except ScenarioError as error:
+            problems += error.problems
+            continue
+        if _ARENA in loaded.scenario.arenas:
+            scenarios.append(loaded)
+            continue
+        line = f"it runs in {', '.join(loaded.scenario.arenas)} only, not on the wire"
+        if options.names:
+            problems.append(Problem(str(path), 0, 0, line, "name another, or add `wire` to its arenas"))
+        else:
+            elsewhere.append(f"passed over {path.stem}: {line}")
+    if problems:
+        raise ScenarioError(problems)
+    return scenarios, elsewhere
+
+
+def _heed_signals(stop: asyncio.Event, screen: Screen) -> None:
+    """Let Ctrl-C, SIGTERM and a closed terminal end everything in order; a second one changes nothing."""
+
+    def heed() -> None:
+        if stop.is_set():
+            screen.write("  still stopping: faults are being taken back, and it ends by itself when that is done")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # What is ignored stays so: that is how nohup works.
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, heed)
