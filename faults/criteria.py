@@ -1,7 +1,7 @@
 """
-How a fault of the wire shows itself to a probe: which probe to send, and what makes it evidence.
+How a fault of the wire shows itself to a probe: which probe to send, and by which criterion to judge it.
 
-Pure arithmetic on a toxic's parameters and on samples. The table behind it was measured against Toxiproxy 2.12: a fresh
+Pure arithmetic on a toxic's parameters. The table behind it was measured against Toxiproxy 2.12: a fresh
 connection shows every toxic but those named unprovable here, if the probe's size follows from the toxic's parameters.
 """
 
@@ -9,25 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import msgspec
 
-__all__ = [
-    "MAX_PROBE_BYTES",
-    "PERIOD_S",
-    "Baseline",
-    "Criterion",
-    "CriterionName",
-    "Ending",
-    "ProbePlan",
-    "Sample",
-    "Shape",
-    "is_clean",
-    "is_met",
-    "measure",
-    "probe_plan",
-]
+from faults.samples import Criterion, Protocol, Shape
+
+__all__ = ["MAX_PROBE_BYTES", "PERIOD_S", "ProbePlan", "probe_plan"]
 
 PERIOD_S = 0.2
 """A probe is started every so many seconds; probes overlap."""
@@ -43,81 +30,8 @@ _REQUEST_HEAD = 100
 _REPLY_HEAD = 80
 _UNSEEN = 0.001
 """Share of runs in which all the needed probes may miss a toxic that takes only some connections."""
-
-Ending = Literal["whole", "eof", "reset", "refused", "deadline"]
-CriterionName = Literal[
-    "delayed", "silent", "no_answer", "reset", "spread", "exact_bytes", "late_close", "refused", "none"
-]
-
-
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    What one probe met. Times in seconds since it began to connect, None for what did not come.
-
-    `whole`: a complete HTTP answer (and, where the probe asked the server to close, the end of the connection after
-    it). `bytes` counts all that was received, head included; `segments` the reads that it came in.
-    """
-
-    connect_s: float | None
-    first_byte_s: float | None
-    last_byte_s: float | None
-    end_s: float
-    bytes: int
-    ended: Ending
-    segments: int
-    status: int | None = None
-
-
-class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send: sizes of both bodies in bytes, whether the server shall close, and how long to wait at most."""
-
-    request_bytes: int = 0
-    reply_bytes: int = _MIN_BODY
-    close: bool = False
-    deadline_s: float = _DEADLINE_S
-
-
-class Criterion(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    What makes a sample evidence.
-
-    `delayed`: whole, its last byte `limit_s` later than the baseline. `silent`: connected, no byte until the deadline.
-    `no_answer`: EOF or reset without a byte, not before `limit_s`. `reset`: ECONNRESET, not before `limit_s`.
-    `spread`: first to last byte took `per_byte_s` for each byte more than the baseline. `exact_bytes`: EOF after
-    exactly `bytes`. `late_close`: whole, the end of the connection `limit_s` after the last byte. `refused`: no
-    connection. `none`: nothing is.
-    """
-
-    name: CriterionName
-    limit_s: float = 0.0
-    per_byte_s: float = 0.0
-    bytes: int = 0
-    scale_s: float | None = None
-    """The time that the decision turns on, in seconds; None when it does not turn on time."""
-
-    def describe(self) -> str:
-        """Return the criterion in a few words, with its numbers."""
-        limit_ms = f"{self.limit_s * 1000:g} ms"
-        return {
-            "delayed": f"whole, last byte at least {limit_ms} after the baseline's",
-            "silent": "connected, no byte until the probe's deadline",
-            "no_answer": f"end of connection without a byte, not before {limit_ms}",
-            "reset": f"connection reset, not before {limit_ms}",
-            "spread": f"first to last byte at least {self.per_byte_s * 1000:g} ms a byte over the baseline",
-            "exact_bytes": f"end of connection after exactly {self.bytes} bytes",
-            "late_close": f"whole, connection ended at least {limit_ms} after the last byte",
-            "refused": "connection refused",
-            "none": "nothing",
-        }[self.name]
-
-
-class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """What the criterion's own measure is without the fault, in seconds."""
-
-    median_s: float
-    spread_s: float
-    """Largest minus smallest."""
-    probes: int
+# PING and PONG are a few bytes: what works on sizes, or on the end of an answer, has nothing to work on.
+_SHOWN_BY_RESP = ("down", "latency", "reset_peer", "timeout")
 
 
 class ProbePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,41 +59,31 @@ class ProbePlan(msgspec.Struct, frozen=True, kw_only=True):
         return self.expected_s + (2 + self.probes) * PERIOD_S
 
 
-def measure(criterion: Criterion, sample: Sample) -> float:
-    """Return the time of a whole sample that the criterion compares with the baseline, in seconds."""
-    last, first = sample.last_byte_s or 0.0, sample.first_byte_s or 0.0
-    if criterion.name == "spread":
-        return last - first
-    if criterion.name == "late_close":
-        return sample.end_s - last
-    return last
-
-
-def is_met(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    """Return whether `sample` is evidence of the fault."""
-    return _CRITERIA[criterion.name](criterion, sample, baseline)
-
-
-def is_clean(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    """Return whether `sample` is a whole answer that shows nothing of the fault."""
-    return sample.ended == "whole" and sample.status == 200 and not is_met(criterion, sample, baseline)
-
-
-def probe_plan(toxic_type: str, stream: str, attributes: Mapping[str, int], toxicity: float = 1.0) -> ProbePlan:
+def probe_plan(
+    toxic_type: str,
+    stream: str,
+    attributes: Mapping[str, int],
+    toxicity: float = 1.0,
+    protocol: Protocol = "http",
+) -> ProbePlan:
     """
     Derive from a toxic's parameters how to prove it. `down` (a disabled proxy) counts as a type.
 
-    Attributes by Toxiproxy's names and units. What cannot be proven from the client, or has no effect, is said so.
+    Attributes by Toxiproxy's names and units. `protocol` is what the upstream of the proxy speaks. What cannot be
+    proven, or has no effect, is said so.
     """
     row = _ROWS.get(toxic_type)
     if row is None:
         return _unprovable(f"nobody knows how the toxic {toxic_type!r} shows itself")
     if toxicity <= 0:
         return _unprovable("toxicity 0 takes no connection")
+    if protocol == "resp" and toxic_type not in _SHOWN_BY_RESP:
+        return _unprovable(f"{toxic_type} does not show in a PING to Redis; there use {', '.join(_SHOWN_BY_RESP)}")
     plan = row(attributes, stream == "upstream")
     if not plan.provable:
         return plan
-    return _within_limits(msgspec.structs.replace(plan, chance=plan.chance * min(toxicity, 1.0)))
+    shape = msgspec.structs.replace(plan.shape, protocol=protocol)
+    return _within_limits(msgspec.structs.replace(plan, shape=shape, chance=plan.chance * min(toxicity, 1.0)))
 
 
 def _within_limits(plan: ProbePlan) -> ProbePlan:
@@ -286,10 +190,12 @@ def _limit_data(attributes: Mapping[str, int], upstream: bool) -> ProbePlan:
 
 def _slow_close(attributes: Mapping[str, int], upstream: bool) -> ProbePlan:
     delay_s = attributes.get("delay", 0) / 1000
-    if upstream:
-        return _unprovable("slow_close upstream is invisible from the client; only the upstream sees the late close")
     if delay_s <= 0:
         return _unprovable("slow_close without a delay does nothing")
+    if upstream:
+        # The client closes and sees nothing more; the provider's own record tells when the end reached it.
+        shape = Shape(witnessed=True, deadline_s=_patience_s(delay_s))
+        return _provable(Criterion(name="late_fin", limit_s=0.8 * delay_s, scale_s=0.8 * delay_s), shape, delay_s)
     shape = Shape(close=True, deadline_s=_patience_s(delay_s))
     return _provable(Criterion(name="late_close", limit_s=0.8 * delay_s, scale_s=0.8 * delay_s), shape, delay_s)
 
@@ -307,55 +213,4 @@ _ROWS: dict[str, Callable[[Mapping[str, int], bool], ProbePlan]] = {
     "slicer": _slicer,
     "slow_close": _slow_close,
     "timeout": _timeout,
-}
-
-
-def _is_delayed(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    return sample.ended == "whole" and (sample.last_byte_s or 0.0) >= baseline.median_s + criterion.limit_s
-
-
-def _is_silent(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    return sample.ended == "deadline" and sample.connect_s is not None and sample.bytes == 0
-
-
-def _is_no_answer(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    return sample.ended in {"eof", "reset"} and sample.bytes == 0 and sample.end_s >= criterion.limit_s
-
-
-def _is_reset(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    return sample.ended == "reset" and sample.end_s >= criterion.limit_s
-
-
-def _is_spread(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    needed_s = baseline.median_s + sample.bytes * criterion.per_byte_s
-    return sample.segments >= 2 and (sample.last_byte_s or 0.0) - (sample.first_byte_s or 0.0) >= needed_s
-
-
-def _is_exact(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    return sample.ended == "eof" and sample.bytes == criterion.bytes
-
-
-def _is_late_close(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    late_s = sample.end_s - (sample.last_byte_s or 0.0)
-    return sample.ended == "whole" and late_s >= baseline.median_s + criterion.limit_s
-
-
-def _is_refused(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    return sample.ended == "refused"
-
-
-def _is_never(criterion: Criterion, sample: Sample, baseline: Baseline) -> bool:
-    return False
-
-
-_CRITERIA: dict[CriterionName, Callable[[Criterion, Sample, Baseline], bool]] = {
-    "delayed": _is_delayed,
-    "silent": _is_silent,
-    "no_answer": _is_no_answer,
-    "reset": _is_reset,
-    "spread": _is_spread,
-    "exact_bytes": _is_exact,
-    "late_close": _is_late_close,
-    "refused": _is_refused,
-    "none": _is_never,
 }

@@ -1,6 +1,13 @@
-"""The fault `down`: a Toxiproxy proxy is disabled, so that connections drop and new ones are refused."""
+"""
+The fault `down`: a Toxiproxy proxy is disabled, so that connections drop and new ones are refused.
+
+Several may be in force at one proxy, and the removal of a toxic that hangs disables it for a while too. So this process
+keeps who holds a proxy down, and only the last of them lets it listen again.
+"""
 
 from __future__ import annotations
+
+import threading
 
 import msgspec
 
@@ -8,7 +15,10 @@ from faults.base import Undo
 from faults.registry import register
 from faults.toxiproxy import Toxiproxy, ToxiproxyError
 
-__all__ = ["DownFault"]
+__all__ = ["DownFault", "enable_unless_held", "holders"]
+
+_held: dict[tuple[str, str], set[str]] = {}
+_locks: dict[tuple[str, str], threading.Lock] = {}
 
 
 class DownFault(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,33 +42,72 @@ class DownFault(msgspec.Struct, frozen=True, kw_only=True):
 
     def prepare(self) -> Undo:
         """Return how to undo it. Changes nothing."""
-        arguments = {"url": self.url, "proxy": self.proxy, "was": self.was, "allow_remote": self.allow_remote}
+        arguments = {
+            "url": self.url,
+            "proxy": self.proxy,
+            "fault_id": self.id,
+            "was": self.was,
+            "allow_remote": self.allow_remote,
+        }
         return Undo(kind="down", arguments=arguments)
 
     def inject(self) -> None:
         """Put it in force. Raises ToxiproxyError."""
-        Toxiproxy(self.url, allow_remote=self.allow_remote).set_enabled(self.proxy, False)
+        server = Toxiproxy(self.url, allow_remote=self.allow_remote)
+        with _switching(server, self.proxy):
+            _held.setdefault((server.url, self.proxy), set()).add(self.id)
+            server.set_enabled(self.proxy, False)
 
 
-def _undo(record: Undo, *, deadline_s: float) -> None:
+def holders(url: str, proxy: str) -> frozenset[str]:
+    """Return the ids of the faults `down` of this process that are in force at a proxy."""
+    return frozenset(_held.get((url.rstrip("/"), proxy), ()))
+
+
+def enable_unless_held(server: Toxiproxy, proxy: str) -> str | None:
+    """Let a proxy listen, unless it is held down; then say by which faults. Raises ToxiproxyError."""
+    with _switching(server, proxy):
+        others = holders(server.url, proxy)
+        if others:
+            return f"the proxy stays down for {', '.join(sorted(others))}"
+        server.set_enabled(proxy, True)
+    return None
+
+
+def _switching(server: Toxiproxy, proxy: str) -> threading.Lock:
+    """Return what makes deciding and switching one step: a new hold must not come between the two."""
+    return _locks.setdefault((server.url, proxy), threading.Lock())
+
+
+def _undo(record: Undo, *, deadline_s: float) -> str | None:
+    server = Toxiproxy.of(record, deadline_s=deadline_s)
+    proxy, was = record.arguments["proxy"], bool(record.arguments["was"])
+    with _switching(server, proxy):
+        _held.get((server.url, proxy), set[str]()).discard(record.arguments.get("fault_id", ""))
     try:
-        Toxiproxy.of(record, deadline_s=deadline_s).set_enabled(
-            record.arguments["proxy"], bool(record.arguments["was"])
-        )
+        if was:
+            return enable_unless_held(server, proxy)
+        server.set_enabled(proxy, False)
     except ToxiproxyError as error:
         # A proxy that is no more has nothing to restore.
         if not (error.gone or error.status == 404):
             raise
+    return None
 
 
 def _verify(record: Undo, *, deadline_s: float) -> bool:
+    server = Toxiproxy.of(record, deadline_s=deadline_s)
+    proxy, was = record.arguments["proxy"], bool(record.arguments["was"])
     try:
-        found = Toxiproxy.of(record, deadline_s=deadline_s).proxy(record.arguments["proxy"])
+        # Both at one moment: the other holder may be letting go right now.
+        with _switching(server, proxy):
+            found = server.proxy(proxy)
+            others = holders(server.url, proxy) - {record.arguments.get("fault_id", "")}
     except ToxiproxyError as error:
         if error.gone:
             return True
         raise
-    return found is None or found.enabled is bool(record.arguments["was"])
+    return found is None or found.enabled is was or bool(others and not found.enabled)
 
 
 register("down", undo=_undo, verify=_verify)

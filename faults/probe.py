@@ -9,8 +9,6 @@ the toxic (`faults.criteria`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import statistics
 import time
 from collections.abc import Callable
@@ -19,18 +17,9 @@ from typing import Any, Literal
 import msgspec
 
 from faults.base import FaultError
-from faults.criteria import (
-    PERIOD_S,
-    Baseline,
-    Criterion,
-    ProbePlan,
-    Sample,
-    Shape,
-    is_clean,
-    is_met,
-    measure,
-    probe_plan,
-)
+from faults.criteria import PERIOD_S, ProbePlan, probe_plan
+from faults.ping import PING_PATH, Address, Witness, probe
+from faults.samples import Baseline, Criterion, Sample, Shape, is_clean, is_met, measure
 
 __all__ = [
     "PERIOD_S",
@@ -42,6 +31,7 @@ __all__ = [
     "ProbePlan",
     "Sample",
     "Shape",
+    "Witness",
     "baseline",
     "is_clean",
     "is_met",
@@ -51,14 +41,7 @@ __all__ = [
     "wait_healed",
 ]
 
-PING_PATH = "/_seawall/ping"
-"""Untouched by an emulator's behaviours and not counted as a call."""
-
-Address = tuple[str, int]
-"""Host (numeric) and port of the proxy."""
-
 _ROUNDS = 3
-_READ_BYTES = 65_536
 # Toxiproxy takes 5 s to delete a bandwidth toxic while a client has just left such a reply in the middle (measured), so
 # these probes are let to their end.
 _BULKY_BYTES = 4_096
@@ -87,35 +70,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.to_builtins(self)
 
 
-async def probe(address: Address, shape: Shape) -> Sample:
-    """Send one probe and return what it met. Raises FaultError when this machine itself cannot send it."""
-    loop = asyncio.get_running_loop()
-    watch = _Watch(loop.time())
-    wire = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        wire.setblocking(False)
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with asyncio.timeout_at(watch.began + shape.deadline_s):
-            try:
-                await loop.sock_connect(wire, address)
-            except ConnectionRefusedError:
-                return watch.sample(loop.time(), "refused")
-            except ConnectionResetError:
-                return watch.sample(loop.time(), "reset")
-            watch.connected = loop.time()
-            # A peer that broke the connection meanwhile shows best in what is read: an end, or a reset.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                await loop.sock_sendall(wire, _request(address, shape))
-            return await _read(loop, wire, watch, until_closed=shape.close)
-    except TimeoutError:
-        return watch.sample(loop.time(), "deadline")
-    except OSError as error:
-        raise FaultError(f"a probe to {address[0]}:{address[1]} could not be sent: {error}") from error
-    finally:
-        wire.close()
-
-
-async def baseline(address: Address, plan: ProbePlan, n: int = 5) -> Baseline:
+async def baseline(address: Address, plan: ProbePlan, n: int = 5, *, witness: Witness | None = None) -> Baseline:
     """
     Measure `n` probes, one after the other, before the fault.
 
@@ -123,9 +78,9 @@ async def baseline(address: Address, plan: ProbePlan, n: int = 5) -> Baseline:
     criterion turns on, in each of three rounds: then the fault could not be told from the noise.
     """
     result = Baseline(median_s=0.0, spread_s=0.0, probes=0)
-    await _whole(address, plan.shape)  # the first one pays for what is opened lazily on the way
+    await _whole(address, plan.shape, witness)  # the first one pays for what is opened lazily on the way
     for _ in range(_ROUNDS):
-        times = [measure(plan.criterion, await _whole(address, plan.shape)) for _ in range(n)]
+        times = [measure(plan.criterion, await _whole(address, plan.shape, witness)) for _ in range(n)]
         result = Baseline(median_s=statistics.median(times), spread_s=max(times) - min(times), probes=n)
         if plan.criterion.scale_s is None or result.spread_s <= plan.criterion.scale_s / 2:
             return result
@@ -137,7 +92,13 @@ async def baseline(address: Address, plan: ProbePlan, n: int = 5) -> Baseline:
 
 
 async def wait_active(
-    address: Address, plan: ProbePlan, baseline: Baseline, deadline_s: float, stop: asyncio.Event
+    address: Address,
+    plan: ProbePlan,
+    baseline: Baseline,
+    deadline_s: float,
+    stop: asyncio.Event,
+    *,
+    witness: Witness | None = None,
 ) -> Evidence | None:
     """
     Probe until one shows the fault, and return it; None after `deadline_s` seconds, on `stop`, or when unprovable.
@@ -150,11 +111,17 @@ async def wait_active(
     def judge(shot: _Shot) -> bool:
         return is_met(plan.criterion, shot.sample, baseline)
 
-    return await _watch(address, plan, baseline, "active", judge, deadline_s, stop)
+    return await _watch(address, plan, baseline, "active", judge, deadline_s, stop, witness)
 
 
 async def wait_healed(
-    address: Address, plan: ProbePlan, baseline: Baseline, deadline_s: float, stop: asyncio.Event
+    address: Address,
+    plan: ProbePlan,
+    baseline: Baseline,
+    deadline_s: float,
+    stop: asyncio.Event,
+    *,
+    witness: Witness | None = None,
 ) -> Evidence | None:
     """
     Probe until two in a row are whole and show nothing of the fault; None after `deadline_s` seconds or on `stop`.
@@ -170,41 +137,7 @@ async def wait_healed(
         clean.add(shot.number)
         return bool({shot.number - 1, shot.number + 1} & clean)
 
-    return await _watch(address, plan, baseline, "healed", judge, deadline_s, stop)
-
-
-class _Watch:
-    """Takes the times of one probe."""
-
-    def __init__(self, began: float) -> None:
-        self.began = began
-        self.connected: float | None = None
-        self.first: float | None = None
-        self.last: float | None = None
-        self.bytes = 0
-        self.segments = 0
-        self.status: int | None = None
-
-    def received(self, now: float, size: int) -> None:
-        self.first = now if self.first is None else self.first
-        self.last = now
-        self.bytes += size
-        self.segments += 1
-
-    def sample(self, now: float, ended: Literal["whole", "eof", "reset", "refused", "deadline"]) -> Sample:
-        def since(moment: float | None) -> float | None:
-            return None if moment is None else moment - self.began
-
-        return Sample(
-            connect_s=since(self.connected),
-            first_byte_s=since(self.first),
-            last_byte_s=since(self.last),
-            end_s=now - self.began,
-            bytes=self.bytes,
-            ended=ended,
-            segments=self.segments,
-            status=self.status,
-        )
+    return await _watch(address, plan, baseline, "healed", judge, deadline_s, stop, witness)
 
 
 class _Shot(msgspec.Struct, frozen=True):
@@ -214,57 +147,9 @@ class _Shot(msgspec.Struct, frozen=True):
     sample: Sample
 
 
-async def _read(loop: asyncio.AbstractEventLoop, wire: socket.socket, watch: _Watch, *, until_closed: bool) -> Sample:
-    received = bytearray()
-    length: int | None = None
-    while True:
-        try:
-            data = await loop.sock_recv(wire, _READ_BYTES)
-        except (ConnectionResetError, BrokenPipeError):
-            return watch.sample(loop.time(), "reset")
-        now = loop.time()
-        if data:
-            watch.received(now, len(data))
-            if length is None:
-                received += data
-                watch.status, length = _head(received)
-        whole = length is not None and watch.bytes >= length
-        if whole and not (data and until_closed):
-            return watch.sample(now, "whole")
-        if not data:
-            return watch.sample(now, "eof")
-
-
-def _head(received: bytearray) -> tuple[int | None, int | None]:
-    """Return the status and the length of the whole answer in bytes, as soon as its head is there."""
-    head, end, _ = bytes(received).partition(b"\r\n\r\n")
-    if not end:
-        return None, None
-    lines = head.lower().split(b"\r\n")
-    words = lines[0].split()
-    status = int(words[1]) if len(words) > 1 and words[1].isdigit() else None
-    for line in lines[1:]:
-        name, _, value = line.partition(b":")
-        if name == b"content-length" and value.strip().isdigit():
-            return status, len(head) + len(end) + int(value)
-    return status, None
-
-
-def _request(address: Address, shape: Shape) -> bytes:
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    lines = [
-        f"POST {PING_PATH}?reply_bytes={shape.reply_bytes} HTTP/1.1",
-        f"host: {host}:{address[1]}",
-        "content-type: application/octet-stream",
-        f"content-length: {shape.request_bytes}",
-        *(["connection: close"] if shape.close else []),
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode() + b"." * shape.request_bytes
-
-
-async def _whole(address: Address, shape: Shape) -> Sample:
-    sample = await probe(address, shape)
-    if sample.ended == "whole" and sample.status == 200:
+async def _whole(address: Address, shape: Shape, witness: Witness | None) -> Sample:
+    sample = await probe(address, shape, witness)
+    if sample.ended == "whole" and sample.status == 200 and (sample.fin_s is not None or not shape.witnessed):
         return sample
     what = f"status {sample.status}" if sample.ended == "whole" else sample.ended
     raise FaultError(
@@ -281,6 +166,7 @@ async def _watch(
     judge: Callable[[_Shot], bool],
     deadline_s: float,
     stop: asyncio.Event,
+    witness: Witness | None,
 ) -> Evidence | None:
     """Start a probe every period and hand them to `judge` as they end, until it says yes."""
     queue: asyncio.Queue[_Shot | FaultError] = asyncio.Queue()
@@ -292,7 +178,7 @@ async def _watch(
     async def shoot(number: int) -> None:
         started_ns = time.monotonic_ns()
         try:
-            sample = await probe(address, plan.shape)
+            sample = await probe(address, plan.shape, witness)
         except FaultError as error:
             queue.put_nowait(error)
         else:
@@ -360,5 +246,6 @@ def _evidence(
             "segments": sample.segments,
             "ended": sample.ended,
             "status": sample.status,
+            **({} if sample.fin_s is None else {"fin_ms": in_ms(sample.fin_s)}),
         },
     )

@@ -23,9 +23,13 @@ _KIND = re.compile(r"^[a-z][a-z0-9_]{0,31}$")
 
 
 class Undoer(Protocol):
-    """Takes the fault of a record back. Idempotent, valid when the fault was never injected. Raises FaultError."""
+    """
+    Takes the fault of a record back. Idempotent, valid when the fault was never injected. Raises FaultError.
 
-    def __call__(self, record: Undo, *, deadline_s: float) -> None: ...
+    Returns what it had to do besides, in a few words, or None.
+    """
+
+    def __call__(self, record: Undo, *, deadline_s: float) -> str | None: ...
 
 
 class Verifier(Protocol):
@@ -49,11 +53,15 @@ def register(kind: str, *, undo: Undoer, verify: Verifier) -> None:
     _handlers[kind] = _Handler(undo, verify)
 
 
-def undo(record: Undo, *, deadline_s: float = DEADLINE_S) -> None:
-    """Take one fault back. Raises FaultError when the part refuses or does not answer in time, or for a bad record."""
+def undo(record: Undo, *, deadline_s: float = DEADLINE_S) -> str | None:
+    """
+    Take one fault back. Returns what had to be done besides, in a few words, where it was not the usual.
+
+    Raises FaultError when the part refuses or does not answer in time, or for a bad record.
+    """
     handler = _find(record.kind)
     try:
-        handler.undo(record, deadline_s=deadline_s)
+        return handler.undo(record, deadline_s=deadline_s)
     except (KeyError, TypeError) as error:
         raise FaultError(f"undo record of kind {record.kind} is incomplete: {error!r}") from error
 

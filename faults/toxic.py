@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from faults.base import FaultError, Undo
+from faults.hung import PATIENCE, remove_toxic
 from faults.registry import register
 from faults.toxiproxy import Stream, Toxiproxy, ToxiproxyError
 
@@ -20,6 +21,9 @@ ATTRIBUTES = {
     "timeout": {"timeout": "ms"},
 }
 """The toxics, and the unit of each of their attributes."""
+
+# By URL, proxy and name. Only a run that lives has use for its proxies; a recovery has none, and a deadline.
+_injected_here: set[tuple[str, str, str]] = set()
 
 
 class ToxicFault(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +79,7 @@ class ToxicFault(msgspec.Struct, frozen=True, kw_only=True):
 
     def inject(self) -> None:
         """Put it in force and read it back. Raises ToxiproxyError."""
+        _injected_here.add((self.url, self.proxy, self.toxic))
         Toxiproxy(self.url, allow_remote=self.allow_remote).add_toxic(
             self.proxy, self.toxic, self.type, self.stream, self.toxicity, self.attributes
         )
@@ -104,15 +109,18 @@ def _problems(fault: ToxicFault) -> list[str]:
     return problems
 
 
-def _undo(record: Undo, *, deadline_s: float) -> None:
+def _undo(record: Undo, *, deadline_s: float) -> str | None:
     arguments = record.arguments
     server = Toxiproxy.of(record, deadline_s=deadline_s)
     try:
         owned = bool(arguments.get("owns_proxy", True))
-        server.delete_toxic(arguments["proxy"], arguments["toxic"], delete_hung_proxy=owned)
+        here = (arguments["url"], arguments["proxy"], arguments["toxic"]) in _injected_here
+        patience = PATIENCE if here else 0.0
+        return remove_toxic(server, arguments["proxy"], arguments["toxic"], owned=owned, patience=patience)
     except ToxiproxyError as error:
         if not error.gone:
             raise
+    return None
 
 
 def _verify(record: Undo, *, deadline_s: float) -> bool:

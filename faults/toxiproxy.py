@@ -36,8 +36,8 @@ _LIBRARY_STATUS = {ProxyExists: 409, NotFound: 404, InvalidToxic: 400}
 _NO_PROXIES = {"http": None, "https": None, "all": None}
 
 Stream = Literal["downstream", "upstream"]
-Removal = Literal["removed", "absent", "proxy_deleted"]
-"""What a deletion came to; `proxy_deleted`: the call hung, so the whole proxy was disabled and deleted."""
+Removal = Literal["removed", "absent"]
+"""What a deletion came to."""
 
 
 class ToxiproxyError(FaultError):
@@ -80,8 +80,12 @@ class ProxyInfo(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def address(self) -> tuple[str, int]:
         """Where clients connect, as (host, port)."""
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+        return _address(self.listen)
+
+    @property
+    def upstream_address(self) -> tuple[str, int]:
+        """Where it leads to, as (host, port)."""
+        return _address(self.upstream)
 
 
 class Toxiproxy:
@@ -104,6 +108,7 @@ class Toxiproxy:
             raise FaultError(f"Toxiproxy at {url} is not on this machine; name the target on the command line to allow")
         self.url = url.rstrip("/")
         self.deadline_s = deadline_s
+        self.allow_remote = allow_remote
         connect_s = min(1.0, deadline_s / 3)
         self._timeout = (connect_s, deadline_s - connect_s)
         # The library reads host and port from the class: so each instance gets a class of its own.
@@ -190,7 +195,7 @@ class Toxiproxy:
         try:
             return self._read_back(proxy, asked)
         except ToxiproxyError:
-            self.delete_toxic(proxy, name, delete_hung_proxy=False)
+            self.delete_toxic(proxy, name)
             raise
 
     def update_toxic(
@@ -223,28 +228,15 @@ class Toxiproxy:
             raise
         return self._decode(answer, ToxicInfo)
 
-    def delete_toxic(self, proxy: str, name: str, *, delete_hung_proxy: bool = True) -> Removal:
-        """
-        Delete a toxic; that there is none is fine.
-
-        When the call hangs past the deadline (Toxiproxy does under load), the proxy is disabled and deleted instead,
-        which takes the toxic with it: `proxy_deleted`. `delete_hung_proxy=False` is for a proxy that is not ours.
-        """
+    def delete_toxic(self, proxy: str, name: str) -> Removal:
+        """Delete a toxic; that there is none is fine. A call that hangs is for `faults.hung` to deal with."""
         path = f"/proxies/{_checked(proxy)}/toxics/{_checked(name)}"
         try:
             self._call(f"deletion of toxic {name} on proxy {proxy}", self._consumer.delete, path)
         except ToxiproxyError as error:
             if error.status == 404:
                 return "absent"
-            if not (error.timed_out and delete_hung_proxy):
-                raise
-            try:
-                self.set_enabled(proxy, False)
-            except ToxiproxyError as second:
-                if not (second.timed_out or second.status == 404):
-                    raise
-            self.delete_proxy(proxy)
-            return "proxy_deleted"
+            raise
         return "removed"
 
     def _read_back(self, proxy: str, asked: ToxicInfo) -> ToxicInfo:
@@ -292,6 +284,8 @@ class Toxiproxy:
                 message = f"{where}: no answer within {self.deadline_s:g} s"
                 raise ToxiproxyError(message, timed_out=True) from error
             raise ToxiproxyError(f"{where}: {error}") from error
+        if status == 503 and "Timeout" in words:  # the server's own patience, 30 s, has ended
+            raise ToxiproxyError(f"{where}: the server itself gave up waiting", status=status, timed_out=True)
         if not 200 <= status < 300:
             raise ToxiproxyError(f"{where} answered {status}: {words[:300]}", status=status, words=words)
         try:
@@ -299,6 +293,11 @@ class Toxiproxy:
         except msgspec.DecodeError as error:
             message = f"{where}: the answer is no JSON, so no Toxiproxy is there: {words[:80]!r}"
             raise ToxiproxyError(message, status=status, words=words) from error
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _checked(name: str) -> str:

@@ -27,55 +27,85 @@ class _Line(msgspec.Struct):
     provider: str | None = None
     outcome: str | None = None
     behaviour: str | None = None
+    intended_ns: int = 0
     start_ns: int = 0
     arrival_ns: int = 0
     end_ns: int = 0
     to: str | None = None
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """From when to when it lasted; what has no length happened as it was written."""
+        return self.arrival_ns or self.start_ns or self.intended_ns or self.mono_ns, self.end_ns or self.mono_ns
+
+
+_CALLS = frozenset({"call", "attempt"})
+_MET_BY = {
+    "gateway": frozenset({"request"}),
+    "redis": frozenset({"spend", "skip", "attempt"}),
+    "toxiproxy": frozenset({"attempt"}),
+    "budget": frozenset({"spend", "skip", "attempt"}),
+}
+"""What meets a fault that is not a provider's: whatever of these kinds overlaps it."""
+
 
 class FaultWatch:
     """
-    Counts what overlapped a fault while it was in force.
+    Counts what overlapped a fault while it was in force: of a provider's its calls and attempts, else by target.
 
     A toxic counts from the moment it is proven (`active_ns`). That a provider says of a call that it applied the
     behaviour is a proof of its own: such calls count from the injection, for the first may be the last for long
     (Retry-After).
     """
 
-    def __init__(self, fault_id: str, provider: str, *, by_behaviour: bool) -> None:
+    def __init__(self, fault_id: str, provider: str, *, by_behaviour: bool, planned_at_s: float = 0.0) -> None:
         self.fault_id = fault_id
         self.provider = provider
+        self.planned_at_s = planned_at_s
+        """Which occurrence of the fault this is, by its planned start."""
+        self.told = False
+        """Whether the journal has it that it was met."""
+        self.injected_ns: int | None = None
         self.active_ns: int | None = None
         self.healed_ns: int | None = None
         self.by_behaviour = by_behaviour
         self.met_calls = 0
         self.met_attempts = 0
+        self.met_others: Counter[str] = Counter()
 
     @property
     def is_met(self) -> bool:
         """Whether the fault was in force and at least one call or attempt overlapped it."""
-        return self.active_ns is not None and bool(self.met_calls or self.met_attempts)
+        return self.active_ns is not None and bool(self.met_calls or self.met_attempts or self.met_others)
 
     def evidence(self) -> dict[str, Any]:
         """Return the counts for the journal."""
-        return {"calls": self.met_calls, "attempts": self.met_attempts}
+        others = {f"{kind}s": count for kind, count in sorted(self.met_others.items())}
+        return {"calls": self.met_calls, "attempts": self.met_attempts, **others}
 
     def see(self, line: _Line) -> None:
-        """Take one `call` or `attempt`."""
-        if line.provider != self.provider:
+        """Take one event, which may or may not be of a kind that can meet this fault."""
+        kinds = _MET_BY.get(self.provider, _CALLS)
+        if line.kind not in kinds or (kinds is _CALLS and line.provider != self.provider):
             return
+        start_ns, end_ns = line.span
         if self.by_behaviour:
-            self.met_calls += line.kind == "call" and line.behaviour == self.fault_id
+            # Of a fault that repeats every occurrence bears the same mark.
+            before = self.injected_ns is not None and start_ns < self.injected_ns
+            after = self.healed_ns is not None and start_ns > self.healed_ns
+            marked = line.kind == "call" and line.behaviour == self.fault_id
+            self.met_calls += marked and not before and not after
             return
-        start_ns = line.arrival_ns if line.kind == "call" else line.start_ns
-        if self.active_ns is None or line.end_ns < self.active_ns:
+        if self.active_ns is None or end_ns < self.active_ns:
             return
         if self.healed_ns is not None and start_ns > self.healed_ns:
             return
         if line.kind == "call":
             self.met_calls += 1
-        else:
+        elif line.kind == "attempt":
             self.met_attempts += 1
+        else:
+            self.met_others[line.kind] += 1
 
 
 class LiveView:
@@ -122,6 +152,8 @@ class LiveView:
             line = self._decoder.decode(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return  # the merger counts bad lines; here they are only not seen
+        for watch in self.watches:
+            watch.see(line)
         match line.kind:
             case "request":
                 self.outcomes[line.outcome or "unknown"] += 1
@@ -131,9 +163,6 @@ class LiveView:
                 self._recent.append((line.end_ns, whole))
                 while self._recent and self._recent[0][0] < line.end_ns - round(_WINDOW_S * 1e9):
                     self._recent.popleft()
-            case "call" | "attempt":
-                for watch in self.watches:
-                    watch.see(line)
             case "breaker":
                 self.breakers[line.provider or ""] = line.to or ""
             case _:

@@ -297,8 +297,10 @@ class Processes:
         await child.launch(argv, env, announces=ready == "json-line")
         try:
             await self._until_ready(child, ready, deadline_s)
-        except BaseException:
+        except BaseException as error:
             child.kill()
+            if isinstance(error, Exception):  # not a cancellation: the name is to be free for another try
+                await child.ended_within(_KILL_LIMIT_S)
             raise
         if ready is not None:
             child.tell("ready")

@@ -1,19 +1,19 @@
 """
 Carry out one scenario on the wire, from its text to its verdict. The engine of the harness.
 
-    recover what others left ─▶ start arena ─▶ load and faults ─▶ undo ─▶ stop ─▶ merge ─▶ judge, report
+    start arena ─▶ load and faults ─▶ undo ─▶ stop ─▶ merge ─▶ judge, report
 
 Every way out of a run (its end, a failure, Ctrl-C, SIGTERM) goes through the same undo, stop, merge and report. After
-SIGKILL the children end by themselves, and `recover`, which every run begins with, takes back the rest.
+SIGKILL the children end by themselves, and `recover`, with which `seawall.suite` begins, takes back the rest.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from enum import IntEnum
 from pathlib import Path
@@ -24,7 +24,8 @@ import msgspec
 from faults.base import FaultError
 from faults.undo import UndoFile
 from router.errors import ConfigurationError, SeawallError
-from seawall.arenas.injector import PlannedFault, inject_and_heal
+from seawall.arenas.injector import PlannedFault, inject_and_heal, tell_met
+from seawall.arenas.parts import GATEWAY_NAME
 from seawall.arenas.wire import LOAD_NAME, WireArena
 from seawall.console import Console, parts_line
 from seawall.journal.events import End, Header, JournalEvent, Process
@@ -34,7 +35,6 @@ from seawall.live import LiveView
 from seawall.paths import undo_dir
 from seawall.plan import count_of, duration_of
 from seawall.processes import Child, Processes
-from seawall.recover import recover
 from seawall.scenario import Loaded
 from seawall.systems import SystemUnderTest, system_named
 from seawall.toolchain import ToolchainError
@@ -44,8 +44,8 @@ from seawall.version import commit, versions_of
 __all__ = ["Exit", "Outcome", "run_scenario"]
 
 _T = TypeVar("_T")
+_EXPECTED = (SeawallError, ToolchainError, FaultError, OSError)
 _TICK_S = 0.25
-_STATUS_EVERY_S = 5.0
 _LOAD_GRACE_S = 15.0
 _REPORTED = ("seawall", "locust", "gevent", "httpx", "uvicorn", "fastapi", "toxiproxy-python")
 
@@ -89,22 +89,19 @@ async def run_scenario(
         run.system.settings(run.scenario)
     except ConfigurationError as error:
         return Outcome(folder=run.folder, verdict=None, exit_code=Exit.USAGE, detail=f"system.settings: {error}")
-    recover(undo_dir(), emit=lambda line: None if line == "Nothing to undo." else console.line(line))
     try:
         run.folder.mkdir(parents=True)
         run.writer = EventWriter(run.folder, "harness")
         undo = UndoFile.create(undo_dir(), run.name)
     except (OSError, FaultError) as error:
-        return Outcome(folder=run.folder, verdict=None, exit_code=Exit.INVALID, detail=f"the run cannot begin: {error}")
-    end = await _carried_out(run, undo)
-    if end.undone:
-        undo.close_clean()
-    else:
-        undo.close()
+        detail = f"the run cannot begin: {error}; reports go elsewhere with --out, undo files with SEAWALL_STATE"
+        return Outcome(folder=run.folder, verdict=None, exit_code=Exit.INVALID, detail=detail)
+    end = _with_undo_closed(await _carried_out(run, undo), undo)
     run.emit(end)
     run.writer.close()
-    _link_latest(run.folder)
-    return _judged(run, end, render)
+    console.doing("judging the journal and writing the report")
+    # In a thread: beside this run another one may be in the middle of its faults.
+    return await asyncio.to_thread(_judged, run, end, render)
 
 
 class _Run:
@@ -129,7 +126,10 @@ class _Run:
         self.load_end_ns: int | None = None
         self.writer: EventWriter | None = None
         self.stopping = False
+        self.is_expected: Callable[[str], bool] = lambda _name: False
+        """Whether a fault has asked for the end of the process of that name; the arena knows."""
         self.lost: str | None = None
+        """The process that ended unasked."""
 
     def emit(self, event: JournalEvent) -> None:
         """Write to the harness's own part of the journal; when that fails, the run is broken off."""
@@ -155,7 +155,8 @@ class _Run:
     ) -> None:
         """Journal what happens to a process; one that ends unasked ends the run."""
         self.emit(Process(name=name, action=action, pid=pid, code=code))
-        if action == "exit" and not self.stopping and name != LOAD_NAME:
+        if action == "exit" and not self.stopping and name != LOAD_NAME and not self.is_expected(name):
+            self.lost = self.lost or name
             self.end("error", f"{name} (pid {pid}) ended unasked with exit code {code}; see {self.folder / name}.log")
 
 
@@ -173,16 +174,20 @@ async def _carried_out(run: _Run, undo: UndoFile) -> End:
             processes=processes,
             progress=run.console.line,
         )
+        run.is_expected = arena.expects_exit
         try:
             started = await _unless_aborted(run, _started(run, arena))
             if started is not None:
                 undone = await _under_load(run, *started, undo)
-        except (SeawallError, ToolchainError, FaultError, OSError) as error:
+        except _EXPECTED as error:
             run.end("error", str(error))
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not keep us from undoing and saying so
+            undone = run.t0_ns is None
+            run.end("error", _told_defect(run, error))
         finally:
             run.stopping = True
             watcher.cancel()
-            undone = await arena.remove_proxies() and undone
+            undone = await arena.close() and undone
             await processes.stop_all()
     return End(
         reason=run.reason,
@@ -193,15 +198,33 @@ async def _carried_out(run: _Run, undo: UndoFile) -> End:
     )
 
 
+def _with_undo_closed(end: End, undo: UndoFile) -> End:
+    """Remove the undo file when nothing in it is left to do, else leave it to a recovery, and say which it was."""
+    try:
+        if end.undone is not False:
+            undo.close_clean()
+            return end
+    except FaultError as error:
+        end = msgspec.structs.replace(end, undone=False, detail=end.detail or str(error))
+    undo.close()
+    return end
+
+
+def _told_defect(run: _Run, error: BaseException) -> str:
+    run.console.line("".join(traceback.format_exception(error)).rstrip())
+    return f"a defect in Seawall: {type(error).__name__}: {error}"
+
+
 async def _started(run: _Run, arena: WireArena) -> tuple[Child, list[PlannedFault]]:
     """Bring the arena up to the moment at which the load begins; return the load generator and the bound faults."""
     began = time.monotonic()
     toxiproxy = await arena.resolve()
-    run.emit(_header(run, toxiproxy.version))
+    run.emit(_header(run, arena.versions()))
     await arena.start()
     faults = arena.planned_faults()
     for fault in faults:
-        run.emit(fault.event("planned"))
+        for start_s in (fault.start_s, *fault.repeats_s):
+            run.emit(fault.event("planned", start_s=start_s))
         await fault.prover.prepare()
     load, run.t0_ns = await arena.start_load()
     run.console.line(parts_line(toxiproxy, run.system, time.monotonic() - began))
@@ -235,8 +258,9 @@ async def _under_load(run: _Run, load: Child, faults: list[PlannedFault], undo: 
     _emit_met(run, faults)
     for result in results:
         if isinstance(result, BaseException):
-            raise result
-    return all(result is True for result in results)
+            run.end("error", str(result) if isinstance(result, _EXPECTED) else _told_defect(run, result))
+    # What an injector raises of the expected kind it raises before it has injected anything.
+    return all(result is True or isinstance(result, _EXPECTED) for result in results)
 
 
 async def _load_ended(run: _Run, load: Child) -> None:
@@ -260,7 +284,6 @@ async def _load_ended(run: _Run, load: Child) -> None:
 async def _tick(run: _Run) -> None:
     """Follow the run while it lasts: progress, met faults, `stop_when`."""
     total = count_of(run.scenario.load.plan(run.scenario.seed))
-    said_s = 0.0
     low_since_s: float | None = None
     met: set[str] = set()
     while True:
@@ -270,9 +293,7 @@ async def _tick(run: _Run) -> None:
             if watch.is_met and watch.fault_id not in met:
                 met.add(watch.fault_id)
                 run.console.event(run.since_start_s(), f"fault {watch.fault_id}: met by traffic")
-        if run.since_start_s() - said_s >= _STATUS_EVERY_S:
-            said_s = run.since_start_s()
-            run.console.status(said_s, total, run.live)
+        run.console.status(run.since_start_s(), total, run.live)
         low_since_s = _check_stop(run, low_since_s)
 
 
@@ -294,8 +315,7 @@ def _check_stop(run: _Run, low_since_s: float | None) -> float | None:
 def _emit_met(run: _Run, faults: list[PlannedFault]) -> None:
     by_id = {fault.fault.id: fault for fault in faults}
     for watch in run.live.watches:
-        if watch.is_met:
-            run.emit(by_id[watch.fault_id].event("met", watch.evidence()))
+        tell_met(by_id[watch.fault_id], watch, run.emit)
 
 
 def _tell(run: _Run, event: JournalEvent) -> None:
@@ -325,7 +345,7 @@ async def _unless_aborted(run: _Run, work: Coroutine[Any, Any, _T]) -> _T | None
         aborted.cancel()
 
 
-def _header(run: _Run, toxiproxy_version: str) -> Header:
+def _header(run: _Run, parts: dict[str, str]) -> Header:
     loaded = run.loaded
     return Header(
         run=run.name,
@@ -337,7 +357,7 @@ def _header(run: _Run, toxiproxy_version: str) -> Header:
         arena="wire",
         system=f"{run.system.name} {run.system.version()}",
         commit=commit(),
-        versions=versions_of(_REPORTED) | {"toxiproxy": toxiproxy_version},
+        versions=versions_of(_REPORTED) | parts,
         settings=run.system.settings(run.scenario),
         observes=list(run.system.observes),
     )
@@ -354,7 +374,15 @@ def _judged(run: _Run, end: End, render: Render) -> Outcome:
             exit_code=Exit.INVALID,
             detail=f"{run.detail or 'the run ended'}; no report: {error}",
         )
-    return Outcome(folder=run.folder, verdict=verdict, exit_code=_exit_code(end, verdict), detail=run.detail)
+    if run.t0_ns is None and end.reason == "error":
+        # The report says what is missing; a verdict on a system that nobody asked anything would be one by chance.
+        code = Exit.NOT_UNDONE if end.undone is False else Exit.INVALID
+        return Outcome(folder=run.folder, verdict=None, exit_code=code, detail=run.detail)
+    exit_code = _exit_code(end, verdict)
+    if exit_code is Exit.FAIL and run.lost is not None and not run.lost.startswith(GATEWAY_NAME):
+        # What fails when a part of ours is gone says nothing of the system under test.
+        exit_code = Exit.INVALID
+    return Outcome(folder=run.folder, verdict=verdict, exit_code=exit_code, detail=run.detail)
 
 
 def _exit_code(end: End, verdict: RunVerdict) -> Exit:
@@ -367,13 +395,3 @@ def _exit_code(end: End, verdict: RunVerdict) -> Exit:
     if verdict.verdict is Verdict.FAIL:
         return Exit.FAIL
     return Exit.INVALID if end.reason == "error" or verdict.verdict is Verdict.INVALID else Exit.PASS
-
-
-def _link_latest(folder: Path) -> None:
-    """Let `latest` beside the run's folder lead to it. A file system without links does without."""
-    link = folder.parent / "latest"
-    draft = folder.parent / f".latest-{os.getpid()}"
-    with contextlib.suppress(OSError):
-        draft.unlink(missing_ok=True)
-        draft.symlink_to(folder.name, target_is_directory=True)
-        draft.replace(link)

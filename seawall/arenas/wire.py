@@ -2,6 +2,7 @@
 The wire arena: real processes and sockets.
 
     Locust ──▶ system under test ──▶ Toxiproxy (one proxy a provider) ──▶ emulators (one port a provider)
+               (workers on one port)       └─ one more, where needed ──▶ Redis
 
 Everything listens on loopback. Every process runs under a supervisor and ends with the harness, even by SIGKILL.
 """
@@ -11,56 +12,41 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from faults import registry
-from faults.base import FaultError, Undo
-from faults.probe import probe_plan
-from faults.proxy import OwnProxy
+from faults import process
 from faults.respond import RespondFault
-from faults.toxic import ToxicFault
-from faults.toxiproxy import ProxyInfo
 from faults.undo import UndoFile
 from loadtests import command as load_command
 from loadtests.config import LoadConfig
-from router.errors import SeawallError
 from seawall import toolchain
-from seawall.arenas.evidence import ProbeProver, ReadBackProver
+from seawall.arenas.behaviours import behaviour_of
+from seawall.arenas.evidence import ReadBackProver
 from seawall.arenas.injector import PlannedFault
-from seawall.emulators.config import Config
-from seawall.emulators.steps import Behaviour, Healthy
-from seawall.journal.writer import EVENTS_VARIABLE
-from seawall.processes import Child, Processes, accepting, free_port
-from seawall.scenario.model import PROVIDERS, FaultSpec, Scenario
+from seawall.arenas.lifesigns import planned_process_fault
+from seawall.arenas.part import Grip, Part
+from seawall.arenas.parts import GATEWAY_NAME, TOKEN_VARIABLE, ArenaFailed, Launcher
+from seawall.arenas.proxies import OwnProxies
+from seawall.arenas.toxics import ping_witness, planned_toxic_fault
+from seawall.processes import Child, Processes
+from seawall.scenario.model import FaultSpec, Scenario
 from seawall.systems import SystemUnderTest
 from seawall.toolchain import Progress, Resolved
 
 __all__ = ["ArenaFailed", "WireArena"]
 
-_TOKEN_VARIABLE = "SEAWALL_TOKEN"  # noqa: S105 - the variable's name
-_START_TRIES = 3
 _LOAD_READY_S = 30.0
 LOAD_NAME = "locust"
-GATEWAY_NAME = "gateway"
-
-
-class ArenaFailed(SeawallError):
-    """A part of the arena could not be started or ended in mid-run."""
-
-    code = "arena_failed"
 
 
 class WireArena:
     """
-    The parts of one run, started by `start` and ended by `stop`.
+    The parts of one run, started by `start`; `close` takes back what they hold, and `Processes` ends them.
 
-    `folder` is the run's folder; `undo` holds what must be taken back. Raises ArenaFailed, ToolchainError or
-    ProcessFailed with the part and the way out.
+    `folder` is the run's folder; `undo` holds what must be taken back. Raises ArenaFailed, ToolchainError, FaultError
+    or ProcessFailed with the part and the way out.
     """
 
     def __init__(
@@ -78,35 +64,56 @@ class WireArena:
         self._system = system
         self._folder = folder
         self._run = run
-        self._undo = undo
-        self._processes = processes
         self._progress = progress
+        self._processes = processes
+        self._launcher = Launcher(folder, processes)
+        self._proxies = OwnProxies(run, undo, progress)
         self._token = secrets.token_urlsafe(24)
-        self._records: list[tuple[int, Undo]] = []
-        self._proxies: dict[str, ProxyInfo] = {}
+        # Runs side by side share this process and its environment.
+        self._token_variable = f"{TOKEN_VARIABLE}_{secrets.token_hex(4)}"
+        self._parts: dict[str, Part] = {}
         self._admin_url = ""
-        self._toxiproxy_url = ""
+        self._redis_url = ""
         self.toxiproxy: Resolved | None = None
+        self.redis: Resolved | None = None
+        self._is_up = False
         self.base_url = ""
 
     async def resolve(self) -> Resolved:
-        """Find the parts that are not Python, making them the first time."""
+        """Find the parts that are not Python, making them the first time; return Toxiproxy."""
+        if self._scenario.needs_redis:
+            self.redis = await asyncio.to_thread(toolchain.resolve, "redis", progress=self._progress)
         self.toxiproxy = await asyncio.to_thread(toolchain.resolve, "toxiproxy", progress=self._progress)
         return self.toxiproxy
 
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the parts that are not Python, by name."""
+        found = {"toxiproxy": self.toxiproxy, "redis": self.redis}
+        return {name: part.version for name, part in found.items() if part is not None}
+
     async def start(self) -> None:
-        """Start emulators, Toxiproxy with a proxy a provider, and the system under test."""
+        """Start emulators, Toxiproxy with a proxy a provider, Redis where needed, and the system under test."""
         # The undo of a provider's behaviour needs the token; it never leaves the environment of our own processes.
-        os.environ[_TOKEN_VARIABLE] = self._token
+        os.environ[self._token_variable] = self._token
         toxiproxy = self.toxiproxy or await self.resolve()
-        emulators, _ = await asyncio.gather(self._start_emulators(), self._start_toxiproxy(toxiproxy))
+        emulators, _, redis = await asyncio.gather(
+            self._launcher.emulators(self._scenario, self._token), self._start_toxiproxy(toxiproxy), self._start_redis()
+        )
         self._admin_url = f"http://127.0.0.1:{emulators['admin']}"
         for provider, port in emulators["ports"].items():
-            self._proxies[provider] = await self._create_proxy(provider, port)
-        upstreams = {name: "http://{}:{}".format(*proxy.address) for name, proxy in self._proxies.items()}
-        launch = self._system.render(self._scenario, upstreams)
-        gateway = await self._start(GATEWAY_NAME, launch.argv, launch.environment, deadline_s=30.0)
-        self.base_url = self._system.base_url(gateway.ready)
+            await self._proxies.create(provider, port)
+        upstreams = {name: "http://{}:{}".format(*address) for name, address in self._proxies.addresses.items()}
+        if redis is not None:
+            self._redis_url = f"redis://127.0.0.1:{redis.port}/0"
+            proxy = await self._proxies.create("redis", redis.port)
+            upstreams["redis"] = "redis://{}:{}/0".format(*proxy.address)
+        workers = await self._launcher.gateway(self._scenario, self._system, upstreams)
+        self._keep(GATEWAY_NAME, workers[0])
+        self.base_url = self._system.base_url(workers[0].child.ready)
+        self._is_up = True
+        ended = [child.name for child in self._processes.children.values() if not child.is_running]
+        if ended:
+            raise ArenaFailed(f"{', '.join(ended)} ended while the other parts started; see the logs in {self._folder}")
 
     async def start_load(self) -> tuple[Child, int]:
         """Start the load generator and return it with the start of the load (CLOCK_MONOTONIC nanoseconds)."""
@@ -123,7 +130,7 @@ class WireArena:
         async def started(child: Child) -> bool:
             return load_command.read_status(config) is not None
 
-        child = await self._start(
+        child = await self._launcher.start(
             LOAD_NAME,
             load_command.command(config_path),
             load_command.environment(config_path),
@@ -137,129 +144,89 @@ class WireArena:
 
     def planned_faults(self) -> list[PlannedFault]:
         """Return the scenario's faults, bound to the parts that were started."""
-        starts = self._scenario.fault_starts()
-        return [self._planned(spec, starts[spec.id]) for spec in self._scenario.faults]
+        planned: list[PlannedFault] = []
+        for spec in self._scenario.faults:
+            first_s, *repeats_s = self._scenario.occurrences(spec.id)
+            fault = self._planned(spec, first_s)
+            planned.append(msgspec.structs.replace(fault, repeats_s=tuple(repeats_s)))
+        return planned
 
-    async def remove_proxies(self) -> bool:
-        """Delete the proxies that this run created and return whether all are verified gone."""
-        clean = True
-        for number, record in reversed(self._records):
-            try:
-                await asyncio.to_thread(registry.undo, record)
-                if await asyncio.to_thread(registry.verify, record):
-                    await asyncio.to_thread(self._undo.mark_done, number)
-                    continue
-            except FaultError as error:
-                self._progress(f"undo: {error}")
-            clean = False
-        self._records.clear()
+    def expects_exit(self, name: str) -> bool:
+        """Whether a fault has asked for the end of the process of that name, or it may be another try at starting."""
+        if not self._is_up:
+            return True
+        return any(part.name == name and part.expects_exit for part in self._parts.values())
+
+    async def close(self) -> bool:
+        """Start nothing any more, delete the proxies of this run, and return whether all are verified gone."""
+        for part in self._parts.values():
+            await part.close()
+        clean = await self._proxies.remove_all()
+        for target in self._parts:
+            process.detach(self._key(target))
         return clean
 
     def _planned(self, spec: FaultSpec, start_s: float) -> PlannedFault:
-        proxy = self._proxies[spec.target]
+        if spec.process is not None:
+            return planned_process_fault(spec, start_s, self._part(spec), self._key(spec.target))
+        if spec.remaining is not None:
+            # Only now: it needs the client of Redis, which most runs do without.
+            from seawall.arenas.budgets import planned_budget_fault  # noqa: PLC0415
+
+            limit_usd = float(self._system.settings(self._scenario)["DAILY_SPEND_LIMIT_USD"])
+            return planned_budget_fault(spec, start_s, run=self._run, url=self._redis_url, limit_usd=limit_usd)
         if spec.toxic is not None:
-            toxic = spec.toxic
-            fault = ToxicFault(
-                id=spec.id,
-                target=spec.target,
+            return planned_toxic_fault(
+                spec,
+                start_s,
+                self._proxies.by_target[spec.target],
                 run=self._run,
-                proxy=proxy.name,
-                url=self._toxiproxy_url,
-                type=toxic.type,
-                stream=toxic.stream,
-                toxicity=toxic.toxicity,
-                attributes=dict(toxic.attributes),
-                allow_remote=self._is_external,
+                url=self._proxies.url,
+                is_external=self._proxies.is_external,
+                witness=ping_witness(self._admin_url, self._token, spec.target),
             )
-            plan = probe_plan(toxic.type, toxic.stream, toxic.attributes, toxic.toxicity)
-            prover: Any = ProbeProver(proxy.address, plan)
-        else:
-            assert spec.respond is not None  # noqa: S101 - the model demands one of the two
-            respond = spec.respond
-            fault = RespondFault(
-                id=spec.id,
-                target=spec.target,
-                admin_url=self._admin_url,
-                token_env=_TOKEN_VARIABLE,
-                behaviour=Behaviour(
-                    fault_id=spec.id,
-                    injection_rate=spec.injection_rate,
-                    status=respond.status,
-                    retry_after_s=respond.retry_after,
-                    first_token_s=respond.first_token,
-                    hang=respond.hang,
-                    cut_after_chunks=respond.cut_after_chunks,
-                ),
-            )
-            prover = ReadBackProver(fault)
+        fault = RespondFault(
+            id=spec.id,
+            target=spec.target,
+            admin_url=self._admin_url,
+            token_env=self._token_variable,
+            behaviour=behaviour_of(spec),
+        )
+        prover = ReadBackProver(fault)
         return PlannedFault(fault=fault, prover=prover, start_s=start_s, duration_s=spec.duration)
 
-    @property
-    def _is_external(self) -> bool:
-        return self.toxiproxy is not None and self.toxiproxy.url is not None
+    def _part(self, spec: FaultSpec) -> Part:
+        if spec.target not in self._parts:
+            raise ArenaFailed(
+                f"fault {spec.id} would {spec.process} the {spec.target} that SEAWALL_{spec.target.upper()}_URL names, "
+                f"which is not ours; unset it, and Seawall starts one of its own"
+            )
+        return self._parts[spec.target]
 
-    async def _start_emulators(self) -> Mapping[str, Any]:
-        providers = {name: _healthy(self._scenario, name) for name in PROVIDERS}
-        path = self._folder / "emulators.json"
-        path.write_bytes(msgspec.json.encode(Config(providers=providers, seed=self._scenario.seed)))
-        argv = (sys.executable, "-m", "seawall.emulators", "--config", str(path))
-        child = await self._start("emulators", argv, {_TOKEN_VARIABLE: self._token})
-        return child.ready
+    def _keep(self, target: str, part: Part) -> None:
+        """Let faults at `target` reach the part."""
+        self._parts[target] = part
+        process.attach(self._key(target), Grip(part))
+
+    def _key(self, target: str) -> str:
+        return f"{self._run}/{target}"
 
     async def _start_toxiproxy(self, resolved: Resolved) -> None:
-        if resolved.url is not None:
-            self._toxiproxy_url = resolved.url
+        if resolved.path is None:
+            self._proxies.attach(resolved.url or "", is_external=True)
             return
-        for attempt in range(1, _START_TRIES + 1):
-            port = free_port()
-            argv = (str(resolved.path), "-host", "127.0.0.1", "-port", str(port))
-            try:
-                await self._start("toxiproxy", argv, {"LOG_LEVEL": "warn"}, ready=accepting(port))
-            except SeawallError:
-                # Somebody else may have taken the port since it was found free.
-                if attempt == _START_TRIES:
-                    raise
-                continue
-            self._toxiproxy_url = f"http://127.0.0.1:{port}"
-            return
+        part = await self._launcher.toxiproxy(resolved.path, self._proxies)
+        self._proxies.attach(f"http://127.0.0.1:{part.port}", is_external=False)
+        self._keep("toxiproxy", part)
 
-    async def _create_proxy(self, provider: str, port: int) -> ProxyInfo:
-        proxy = OwnProxy(
-            name=f"seawall-{self._run}-{provider}",
-            upstream=f"127.0.0.1:{port}",
-            url=self._toxiproxy_url,
-            allow_remote=self._is_external,
-        )
-        record = proxy.prepare()
-        number = await asyncio.to_thread(self._undo.append, record)
-        self._records.append((number, record))
-        return await asyncio.to_thread(proxy.create)
-
-    async def _start(
-        self,
-        name: str,
-        argv: Any,
-        environment: Mapping[str, str],
-        *,
-        ready: Any = "json-line",
-        deadline_s: float = 15.0,
-    ) -> Child:
-        inherited = {key: value for key, value in os.environ.items() if key != _TOKEN_VARIABLE}
-        return await self._processes.start(
-            name,
-            argv,
-            env={**inherited, EVENTS_VARIABLE: str(self._folder), **environment},
-            ready=ready,
-            deadline_s=deadline_s,
-            log=self._folder / f"{name}.log",
-        )
-
-
-def _healthy(scenario: Scenario, name: Any) -> Healthy:
-    spec = scenario.provider(name)
-    return Healthy(
-        first_token_p50_s=spec.first_token.p50,
-        first_token_p99_s=spec.first_token.p99,
-        tokens_per_second=spec.tokens_per_second,
-        tokens=spec.tokens,
-    )
+    async def _start_redis(self) -> Part | None:
+        if self.redis is None:
+            return None
+        if self.redis.path is None:
+            raise ArenaFailed(
+                "the run would spend its budget in the Redis that SEAWALL_REDIS_URL names; unset it, and Seawall "
+                "starts one of its own"
+            )
+        part = await self._launcher.redis(self.redis.path)
+        self._keep("redis", part)
+        return part

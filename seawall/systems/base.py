@@ -43,8 +43,14 @@ class SystemUnderTest(Protocol):
         """Return the settings in force by name, secrets masked. Raises ConfigurationError for a bad one."""
         ...
 
-    def render(self, scenario: Scenario, upstreams: Mapping[str, str]) -> Launch:
-        """Return how to start it, given each provider's base URL. It listens on a port of its choice and says so."""
+    def render(
+        self, scenario: Scenario, upstreams: Mapping[str, str], *, port: int = 0, shared: bool = False
+    ) -> Launch:
+        """
+        Return how to start one process of it, given the URL of each provider and, where there is one, of `redis`.
+
+        It listens on `port`, on one of its choice for 0, and says so; `shared` lets other workers listen there too.
+        """
         ...
 
     def base_url(self, ready: Mapping[str, Any]) -> str:

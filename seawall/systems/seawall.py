@@ -19,11 +19,12 @@ _ADDRESSES = {
     "claude": "ANTHROPIC_BASE_URL",
     "openai": "OPENAI_BASE_URL",
     "local": "OLLAMA_HOST",
+    "redis": "REDIS_URL",
 }
 
 
 class SeawallSystem:
-    """The gateway of this very package, one worker."""
+    """The gateway of this very package; each worker is one process."""
 
     name: ClassVar[str] = "seawall"
     observes: ClassVar[tuple[str, ...]] = ("request", "call", "attempt", "breaker", "spend")
@@ -41,21 +42,23 @@ class SeawallSystem:
         values = {name.upper(): str(value) for name, value in scenario.system.settings.items()}
         return Settings.from_mapping(_KEYS | values).shown()
 
-    def render(self, scenario: Scenario, upstreams: Mapping[str, str]) -> Launch:
+    def render(
+        self, scenario: Scenario, upstreams: Mapping[str, str], *, port: int = 0, shared: bool = False
+    ) -> Launch:
         """
         See SystemUnderTest.
 
         Every setting is written out: what the machine's environment or a `.env` file says must not change a run.
         """
-        values = Settings.from_mapping(
-            {name.upper(): value for name, value in scenario.system.settings.items()}
-            | {_ADDRESSES[provider]: url for provider, url in upstreams.items()}
-        ).shown()
-        # Keys are shown masked, so they come from here: emulated ones, or none where the scenario takes one away.
-        written = {name.upper(): str(value) for name, value in scenario.system.settings.items()}
-        keys = {name: written.get(name, value) for name, value in _KEYS.items()}
-        environment = {name: value for name, value in values.items() if name not in _KEYS} | keys
-        argv = (sys.executable, "-m", "seawall.gateway", "--host", "127.0.0.1", "--port", "0", "--ready-json")
+        addresses = {_ADDRESSES[name]: url for name, url in upstreams.items()}
+        written = {name.upper(): value for name, value in scenario.system.settings.items()}
+        values = Settings.from_mapping(written | addresses).shown()
+        # An address with a password in it is masked in what is shown.
+        environment = {name: value for name, value in values.items() if name not in _KEYS} | _KEYS | addresses
+        argv = (
+            *(sys.executable, "-m", "seawall.gateway", "--host", "127.0.0.1", "--port", str(port), "--ready-json"),
+            *(("--reuse-port",) if shared else ()),
+        )
         return Launch(argv=argv, environment=environment | {"SEAWALL_API_KEYS": ""})
 
     def base_url(self, ready: Mapping[str, Any]) -> str:

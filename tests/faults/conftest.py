@@ -8,16 +8,21 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from faults.toxiproxy import ProxyInfo, Toxiproxy, ToxiproxyError
+from seawall.processes import free_port
+from seawall.toolchain import resolve
 
+Answer = tuple[int, str] | None  # None: never answer
 TOKEN = "a-token-that-no-file-may-hold-7f3a"
 
 
@@ -44,6 +49,62 @@ def toxiproxy_server(binary: Path) -> Iterator[str]:
     finally:
         process.kill()
         process.wait(10)
+
+
+@contextmanager
+def scripted_api(answer: Callable[[str, str], Answer]) -> Iterator[tuple[str, list[str]]]:
+    """Serve an API that answers as told, and note the calls."""
+    calls: list[str] = []
+    released = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            calls.append(f"{self.command} {self.path}")
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            told = answer(self.command, self.path)
+            if told is None:
+                released.wait(20)
+                self.close_connection = True
+                return
+            self.send_response(told[0])
+            self.send_header("content-length", str(len(told[1])))
+            self.end_headers()
+            self.wfile.write(told[1].encode())
+
+        do_GET = do_POST = do_DELETE = _serve  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{httpd.server_port}", calls
+        finally:
+            released.set()
+            httpd.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def scripted() -> Callable[..., AbstractContextManager[tuple[str, list[str]]]]:
+    """Return what serves an API that answers as told."""
+    return scripted_api
+
+
+@pytest.fixture(scope="module")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Return the port of a real Redis that the tests of a module share."""
+    program, port = resolve("redis").path, free_port()
+    command = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path_factory.mktemp("redis")) as process:
+        try:
+            _await(lambda: socket.create_connection(("127.0.0.1", port), timeout=5).close())
+            yield port
+        finally:
+            process.kill()
+            process.wait(10)
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +158,7 @@ def _await(call: object) -> None:
     while True:
         try:
             call()
-        except ToxiproxyError:
+        except (ToxiproxyError, OSError):
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)

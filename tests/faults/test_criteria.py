@@ -6,15 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faults.criteria import (
-    MAX_PROBE_BYTES,
-    Baseline,
-    Criterion,
-    Sample,
-    is_clean,
-    is_met,
-    probe_plan,
-)
+from faults.criteria import MAX_PROBE_BYTES, probe_plan
+from faults.samples import Baseline, Criterion, Sample, is_clean, is_met
 
 BASE = Baseline(median_s=0.002, spread_s=0.001, probes=5)
 TYPES = ("latency", "timeout", "reset_peer", "bandwidth", "slicer", "limit_data", "slow_close", "down")
@@ -53,6 +46,7 @@ def sample(**values: object) -> Sample:
         ("limit_data", "downstream", {"bytes": 5}, "exact_bytes", 0, 64, 0.0),
         ("limit_data", "upstream", {"bytes": 700}, "no_answer", 1_400, 64, 0.0),
         ("slow_close", "downstream", {"delay": 500}, "late_close", 0, 64, 0.5),
+        ("slow_close", "upstream", {"delay": 500}, "late_fin", 0, 64, 0.5),
         ("down", "downstream", {}, "refused", 0, 64, 0.0),
     ],
 )
@@ -98,7 +92,7 @@ def test_the_black_hole_is_proven_within_two_seconds() -> None:
         ("slicer", "upstream", {"average_size": 1, "delay": 1_000_000}, 1.0, "would take"),
         ("slicer", "downstream", {"average_size": 1000, "delay": 1}, 1.0, "bytes"),
         ("slicer", "downstream", {"average_size": 0, "delay": 5}, 1.0, "average_size"),
-        ("slow_close", "upstream", {"delay": 500}, 1.0, "invisible"),
+        ("slow_close", "upstream", {"delay": 0}, 1.0, "does nothing"),
         ("slow_close", "downstream", {"delay": 0}, 1.0, "does nothing"),
         ("bandwidth", "downstream", {"rate": 2_001}, 1.0, "bytes"),
         ("bandwidth", "downstream", {}, 1.0, "rate"),
@@ -175,6 +169,8 @@ def test_jitter_makes_a_probe_a_matter_of_chance() -> None:
         (Criterion(name="exact_bytes", bytes=700), {"ended": "eof", "bytes": 700}, {"ended": "eof", "bytes": 699}),
         (Criterion(name="exact_bytes", bytes=700), {"ended": "eof", "bytes": 700}, {"ended": "reset", "bytes": 700}),
         (Criterion(name="late_close", limit_s=0.4), {"end_s": 0.41}, {"end_s": 0.3}),
+        (Criterion(name="late_fin", limit_s=0.4), {"fin_s": 0.41}, {"fin_s": 0.4}),
+        (Criterion(name="late_fin", limit_s=0.4), {"fin_s": 0.41}, {"fin_s": None}),
         (Criterion(name="refused"), {"ended": "refused"}, {"ended": "reset"}),
     ],
 )
@@ -192,6 +188,24 @@ def test_only_a_whole_answer_is_clean(changes: dict[str, object]) -> None:
     criterion = Criterion(name="delayed", limit_s=1.0)
     assert is_clean(criterion, sample(), BASE)
     assert not is_clean(criterion, sample(**changes), BASE)
+
+
+def test_an_end_that_nobody_saw_is_not_clean() -> None:
+    """As long as the provider has not seen our end of the connection, nothing is known of how late it comes."""
+    criterion = Criterion(name="late_fin", limit_s=0.4)
+    assert is_clean(criterion, sample(fin_s=0.001), BASE)
+    assert not is_clean(criterion, sample(), BASE)
+
+
+@pytest.mark.parametrize("stream", ["downstream", "upstream"])
+def test_redis_is_asked_with_a_ping_of_its_own(stream: str) -> None:
+    """What a PING can show is proven by one; what works on sizes or on the end of an answer is unprovable there."""
+    values = {"latency": 300, "timeout": 0, "rate": 10, "bytes": 700, "average_size": 20, "delay": 10_000}
+    for type_ in TYPES:
+        plan = probe_plan(type_, stream, values, 1.0, "resp")
+        assert plan.provable is (type_ in {"latency", "timeout", "reset_peer", "down"}), plan.why
+        assert plan.provable is (plan.shape.protocol == "resp")
+        assert plan.provable or "PING" in plan.why
 
 
 @given(
@@ -213,6 +227,6 @@ def test_every_plan_is_affordable_and_a_healthy_probe_is_no_evidence(
     assert 0 < plan.shape.deadline_s <= 60
     assert plan.expected_s <= 30
     assert 0 < plan.chance <= 1
-    healthy = sample(last_byte_s=BASE.median_s, end_s=BASE.median_s)
+    healthy = sample(last_byte_s=BASE.median_s, end_s=BASE.median_s, fin_s=BASE.median_s)
     assert not is_met(plan.criterion, healthy, BASE)
     assert is_clean(plan.criterion, healthy, BASE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from faults.down import DownFault
 from faults.probe import Baseline, Evidence, ProbePlan, baseline, probe, probe_plan, wait_active, wait_healed
 from faults.toxic import ToxicFault
 from faults.toxiproxy import ProxyInfo, Toxiproxy
+from seawall.arenas.toxics import ping_witness
 
 pytestmark = pytest.mark.real
 
@@ -86,6 +88,76 @@ async def test_a_toxic_is_seen_when_it_bites_and_only_then(
     assert after is not None
     assert after.probes >= 2
     assert registry.verify(fault.prepare())
+
+
+async def test_a_late_end_upstream_is_seen_by_the_provider(server: Toxiproxy, proxy: ProxyInfo, emulator: Any) -> None:
+    """`slow_close` upstream, which no client can see, is proven by when the emulator saw the end of a ping."""
+    witness = ping_witness(emulator.admin_url, emulator.token, "gemini")
+    plan = probe_plan("slow_close", "upstream", {"delay": 400})
+    base = await baseline(proxy.address, plan, witness=witness)
+    stop = asyncio.Event()
+    assert await wait_active(proxy.address, plan, base, 0.5, stop, witness=witness) is None
+    server.add_toxic(proxy.name, "late", "slow_close", "upstream", attributes={"delay": 400})
+    active = await wait_active(proxy.address, plan, base, plan.budget_s + SLACK_S, stop, witness=witness)
+    assert active is not None
+    assert active.criterion == "late_fin"
+    assert active.sample["fin_ms"] >= 320
+    assert await wait_healed(proxy.address, plan, base, 1.0, stop, witness=witness) is None
+    server.delete_toxic(proxy.name, "late")
+    assert await wait_healed(proxy.address, plan, base, 2 + SLACK_S, stop, witness=witness) is not None
+
+
+@pytest.mark.parametrize(
+    ("type_", "attributes", "criterion"),
+    [
+        ("latency", {"latency": 200}, "delayed"),
+        ("timeout", {"timeout": 0}, "silent"),
+        ("reset_peer", {"timeout": 0}, "reset"),
+        ("down", {}, "refused"),
+    ],
+)
+async def test_redis_is_proven_by_its_pong(
+    server: Toxiproxy, redis_port: int, type_: str, attributes: dict[str, int], criterion: str
+) -> None:
+    """At a real Redis a toxic is seen through PING and PONG while it is there, and not before or after."""
+    proxy = server.create_proxy(f"redis-{time.monotonic_ns()}", f"127.0.0.1:{redis_port}")
+    try:
+        plan = probe_plan(type_, "downstream", attributes, 1.0, "resp")
+        base = await baseline(proxy.address, plan)
+        assert await seen(proxy, plan, base, 0.3) is None
+        if type_ == "down":
+            server.set_enabled(proxy.name, False)
+        else:
+            server.add_toxic(proxy.name, "t", type_, attributes=attributes)
+        active = await seen(proxy, plan, base, plan.budget_s + SLACK_S)
+        assert active is not None
+        assert active.criterion == criterion
+        assert await healed(proxy, plan, base, 0.5) is None
+        if type_ == "down":
+            server.set_enabled(proxy.name, True)
+        else:
+            server.delete_toxic(proxy.name, "t")
+        assert await healed(proxy, plan, base) is not None
+    finally:
+        server.delete_proxy(proxy.name)
+
+
+async def test_a_redis_that_answers_otherwise_is_not_clean() -> None:
+    """Only PONG is a healthy answer: a Redis that is loading, or wants a password, is not."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"PING\r\n"
+        writer.write(b"-NOAUTH Authentication required.\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
+        address = listener.sockets[0].getsockname()
+        plan = probe_plan("latency", "downstream", {"latency": 300}, 1.0, "resp")
+        sample = await probe(address, plan.shape)
+        assert (sample.ended, sample.status) == ("whole", 500)
+        with pytest.raises(FaultError, match="status 500"):
+            await baseline(address, plan)
 
 
 async def test_a_disabled_proxy_is_seen(server: Toxiproxy, proxy: ProxyInfo) -> None:
@@ -165,7 +237,7 @@ async def test_a_fault_that_stays_is_not_called_healed(server: Toxiproxy, proxy:
 
 async def test_the_unprovable_is_not_waited_for(proxy: ProxyInfo) -> None:
     """Without a proof there is no evidence and no waiting, but the end of the fault can still be seen."""
-    plan = probe_plan("slow_close", "upstream", {"delay": 500})
+    plan = probe_plan("slicer", "upstream", {"average_size": 20})
     base = await baseline(proxy.address, plan)
     began = time.monotonic()
     assert await seen(proxy, plan, base, 60) is None

@@ -146,3 +146,29 @@ def test_a_fault_says_what_it_does() -> None:
     assert fault("http://127.0.0.1:1").describe() == "respond status 429, retry after 5 s (50% of requests)"
     hang = fault("http://127.0.0.1:1", Behaviour(fault_id="x", hang=True))
     assert hang.describe() == "respond hang"
+    dribble = fault("http://127.0.0.1:1", Behaviour(fault_id="x", dribble_s=0.25, injection_rate=0.1))
+    assert dribble.describe() == "respond 0.25 s between tokens (10% of requests)"
+
+
+def test_every_behaviour_can_be_told() -> None:
+    """No field of a behaviour is left out of the description, or taken for no harm."""
+    samples: dict[str, Any] = {"status": 500, "cut_after_chunks": 0, "content_type": "a/b"}
+    for field in msgspec.structs.fields(Behaviour):
+        if field.name in ("fault_id", "injection_rate", "retry_after_s"):
+            continue
+        value = samples.get(field.name, 0.0 if field.name.endswith("_s") else True)
+        told = fault("http://127.0.0.1:1", Behaviour(fault_id="x", **{field.name: value})).describe()
+        assert len(told) > len("respond ")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (Behaviour(fault_id="x"), "does no harm"),
+        (Behaviour(fault_id="x", retry_after_s=5.0), "retry_after_s goes with a status"),
+    ],
+)
+def test_harmless_behaviour_is_refused(behaviour: Behaviour, words: str) -> None:
+    """A fault that does nothing would be read back as in force, and prove nothing."""
+    with pytest.raises(FaultError, match=words):
+        fault("http://127.0.0.1:1", behaviour)
