@@ -156,7 +156,7 @@ def test_every_dependency_has_its_reason() -> None:
 def test_every_package_imported_is_a_dependency() -> None:
     """What our code imports stands in pyproject.toml itself: what another dependency brings may go as it came."""
     declared = _dependencies()
-    helpers = {path.stem for path in (ROOT / "tests").glob("*.py")}  # a conftest puts them on the path
+    helpers = {path.stem for path in (ROOT / "tests").rglob("*.py")}  # a conftest puts them on the path
     _none(
         f"{_name(path)}:{node.lineno} {module}"
         for path in _python(*ROOMS, "tests")

@@ -57,7 +57,8 @@ def _toxic(situation: Situation, index: int, fault: FaultSpec, toxic: ToxicSpec)
     # Imported here: only who loads a scenario needs to know how faults are proven.
     from faults.criteria import probe_plan  # noqa: PLC0415
 
-    plan = probe_plan(toxic.type, toxic.stream, toxic.attributes, toxic.toxicity)
+    protocol = "resp" if fault.target == "redis" else "http"
+    plan = probe_plan(toxic.type, toxic.stream, toxic.attributes, toxic.toxicity, protocol=protocol)
     if not plan.provable:
         yield situation.warning(path, f"fault `{fault.id}` cannot be proven: {plan.why}", "expect the verdict invalid")
     elif fault.duration < plan.budget_s:

@@ -53,8 +53,9 @@ class SeawallSystem:
         addresses = {_ADDRESSES[name]: url for name, url in upstreams.items()}
         written = {name.upper(): value for name, value in scenario.system.settings.items()}
         values = Settings.from_mapping(written | addresses).shown()
-        # An address with a password in it is masked in what is shown.
-        environment = {name: value for name, value in values.items() if name not in _KEYS} | _KEYS | addresses
+        # What is masked in what is shown comes from here: addresses, and keys, which a scenario may only take away.
+        keys = {name: str(written.get(name, emulated)) for name, emulated in _KEYS.items()}
+        environment = {name: value for name, value in values.items() if name not in _KEYS} | keys | addresses
         argv = (
             *(sys.executable, "-m", "seawall.gateway", "--host", "127.0.0.1", "--port", str(port), "--ready-json"),
             *(("--reuse-port",) if shared else ()),
