@@ -93,6 +93,15 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks, or one: `-- added_latency 5`."""
+    _install(session, "build", "harness", project=True)
+    chosen = [session.posargs] if session.posargs else [["added_latency"], ["frozen_gateway"]]
+    for name, *arguments in chosen:
+        session.run("python", "-m", f"benchmarks.{name}", *arguments, **PATIENCE)
+
+
+@nox.session
 def minimums(session: nox.Session) -> None:
     """Run the fast tests with the lowest versions that pyproject.toml allows."""
     _install(session, "build", "lock")

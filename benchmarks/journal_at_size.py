@@ -1,5 +1,5 @@
 """
-Does a long run still fit? A journal of a million requests (five million events) is merged, read and judged.
+Does a long run still fit? A journal of a million requests (five million events) is merged, read, judged and shown.
 
 The files are written by a small model of a run: one outage, whose breaker opens, probes in vain once, and closes again.
 Prints n, the seconds of each step, and the peak resident memory of the process that took them.
@@ -20,6 +20,8 @@ from pathlib import Path
 
 import msgspec
 
+from reports.model import view_of
+from reports.page import run_page
 from router.events import Attempt, BreakerChange, Skip, Spend
 from seawall.journal.events import VERSION, CallRecord, End, Fault, FaultPhase, Header, JournalEvent, RequestRecord
 from seawall.journal.merge import merge
@@ -64,7 +66,7 @@ _Line = tuple[int, str, JournalEvent]
 
 
 def main(requests: int) -> int:
-    """Print what it takes to merge, read and judge a run of so many requests; return 1 when it does not pass."""
+    """Print what it takes to report on a run of so many requests; return 1 when it does not pass."""
     with tempfile.TemporaryDirectory(prefix="seawall-size-") as name:
         folder = Path(name)
         # In another process: what the writing takes is not what is measured.
@@ -76,11 +78,14 @@ def main(requests: int) -> int:
         read_s = time.perf_counter() - began - merged_s
         verdict = judge(journal)
         judged_s = time.perf_counter() - began - merged_s - read_s
+        page = run_page(view_of(journal, verdict))
+        shown_s = time.perf_counter() - began - merged_s - read_s - judged_s
     unit = 1024 if sys.platform != "darwin" else 1
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
     sys.stdout.write(
         f"{requests} requests, {merged.events} events: merged in {merged_s:.1f} s, read in {read_s:.1f} s, "
-        f"judged in {judged_s:.1f} s ({verdict.verdict}); peak resident memory {peak_mb:.0f} MB\n"
+        f"judged in {judged_s:.1f} s ({verdict.verdict}), a page of {len(page) / 1000:.0f} kB made in {shown_s:.1f} s; "
+        f"peak resident memory {peak_mb:.0f} MB\n"
     )
     if verdict.verdict != "pass":
         sys.stdout.write(f"{verdict.why}\n")
