@@ -7,15 +7,18 @@ Nothing here depends on the present time or the machine: the same journal gives 
 from __future__ import annotations
 
 import shlex
+from array import array
 from collections.abc import Sequence
 
 import msgspec
 
 from reports.breakers import BreakerStrip, strips_of
 from reports.episodes import FaultView, Figure, faults_of
+from reports.spending import Spending, spending_of
 from reports.stories import Story, stories_of
 from reports.svg import number, seconds_text
 from reports.timeline import Timeline, latency_s, percentile, timeline_of
+from seawall.journal.events import RequestRecord
 from seawall.journal.view import Journal
 from seawall.verdicts.case import served_by
 from seawall.verdicts.model import Check, RunVerdict, Verdict
@@ -33,7 +36,7 @@ _UNITS = {
 }
 
 
-class Mark(msgspec.Struct, frozen=True):
+class Mark(msgspec.Struct, frozen=True, gc=False):
     """One request in the latency chart. `kind`: `whole`, `refused` or `failed`; `who` answered, when whole."""
 
     at_s: float
@@ -79,6 +82,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     requests_total: int
     faults: tuple[FaultView, ...]
     strips: tuple[BreakerStrip, ...] | None
+    spending: Spending | None
     stories: tuple[Story, ...]
     wrong_total: int
     skips: tuple[tuple[str, str, int], ...]
@@ -124,6 +128,7 @@ def view_of(journal: Journal, verdict: RunVerdict) -> RunView:
         requests_total=len(journal.requests),
         faults=faults,
         strips=strips_of(journal, line.providers, line.start_s, line.end_s),
+        spending=spending_of(journal, line),
         stories=stories,
         wrong_total=wrong,
         skips=_skips(journal),
@@ -198,12 +203,13 @@ def _undone(verdict: RunVerdict) -> str:
 def _tiles(journal: Journal, line: Timeline) -> tuple[Figure, ...]:
     total = len(journal.requests)
     latencies = sorted(value for bucket in line.buckets for value in bucket.latencies_s)
-    firsts = sorted(
-        (r.first_byte_ns - r.intended_ns) / 1e9
-        for r in journal.requests
-        if r.outcome == "whole" and r.stream and r.first_byte_ns is not None
-    )
-    refused = sum(1 for r in journal.requests if r.outcome == "refused")
+    firsts = array("d")
+    refused = 0
+    for request in journal.requests:
+        refused += request.outcome == "refused"
+        if request.outcome == "whole" and request.stream and request.first_byte_ns is not None:
+            firsts.append((request.first_byte_ns - request.intended_ns) / 1e9)
+    firsts = array("d", sorted(firsts))
     whole = len(latencies)
 
     def quantile(values: Sequence[float], share: float) -> str:
@@ -234,12 +240,18 @@ def _percent(part: int, total: int) -> str:
 
 def _marks(journal: Journal) -> tuple[Mark, ...]:
     kinds = {"whole": "whole", "refused": "refused"}
+    names: dict[str, str] = {}  # of a million marks each name is kept once
+
+    def who(request: RequestRecord) -> str:
+        name = served_by(request) or ("unknown" if request.outcome == "whole" else "")
+        return names.setdefault(name, name)
+
     return tuple(
         Mark(
             round(journal.seconds(request.intended_ns), 4),
             latency_s(request),
             kinds.get(request.outcome, "failed"),
-            served_by(request) or ("unknown" if request.outcome == "whole" else ""),
+            who(request),
         )
         for request in journal.requests
     )

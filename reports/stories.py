@@ -6,6 +6,8 @@ At most `STORIES_MAX`, whatever the run's size: the ways to go wrong share most 
 
 from __future__ import annotations
 
+import heapq
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -62,18 +64,19 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
 
 def stories_of(journal: Journal, faults: Sequence[FaultView]) -> tuple[tuple[Story, ...], int]:
     """Return at most `STORIES_MAX` requests, worst first, and how many went wrong in all."""
-    wrong: dict[str, list[RequestRecord]] = {}
-    for request in journal.requests:
+    wrong: dict[str, array[int]] = {}
+    slowest: list[tuple[int, int]] = []
+    for place, request in enumerate(journal.requests):
         if request.outcome != "whole":
-            wrong.setdefault(request.outcome, []).append(request)
+            wrong.setdefault(request.outcome, array("q")).append(place)
+        else:
+            heapq.heappush(slowest, (request.end_ns - request.intended_ns, -place))
+            if len(slowest) > _SLOWEST_MAX:
+                heapq.heappop(slowest)
     kinds = [wrong[outcome] for outcome in _WORST_FIRST if outcome in wrong]
-    for kind in kinds:
-        kind.sort(key=lambda r: (r.intended_ns, r.request_id))
-    chosen = _shared(kinds)
+    chosen = [journal.requests[place] for place in _shared(kinds)]
     chosen.sort(key=lambda r: (_WORST_FIRST.index(r.outcome), r.intended_ns, r.request_id))
-    whole = [r for r in journal.requests if r.outcome == "whole"]
-    whole.sort(key=lambda r: (r.intended_ns - r.end_ns, r.request_id))
-    chosen += whole[:_SLOWEST_MAX]
+    chosen += [journal.requests[-place] for _, place in sorted(slowest, reverse=True)]
     names = {request.request_id for request in chosen}
     tries = _by_request(journal.attempts, names)
     skips = _by_request((stamped.event for stamped in journal.skips), names)
@@ -84,9 +87,9 @@ def stories_of(journal: Journal, faults: Sequence[FaultView]) -> tuple[tuple[Sto
     return stories, sum(len(kind) for kind in kinds)
 
 
-def _shared(kinds: Sequence[list[RequestRecord]]) -> list[RequestRecord]:
+def _shared(kinds: Sequence[Sequence[int]]) -> list[int]:
     """Return at most `_WRONG_MAX`: what small kinds leave of their share goes to larger ones, spread over the run."""
-    chosen: list[RequestRecord] = []
+    chosen: list[int] = []
     for n, kind in enumerate(sorted(kinds, key=len)):
         share = (_WRONG_MAX - len(chosen)) // (len(kinds) - n)
         chosen += kind if len(kind) <= share else [kind[place * len(kind) // share] for place in range(share)]

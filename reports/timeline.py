@@ -131,11 +131,13 @@ def _count_calls(journal: Journal, bucket: Callable[[int], Bucket]) -> str | Non
 
 def _extent(journal: Journal, fault_ends_s: Iterable[float]) -> tuple[float, float]:
     """Return where the axis begins and ends: it holds all requests, all faults and the load; at least one second."""
-    moments = [0.0, *fault_ends_s]
-    moments.extend(journal.seconds(request.end_ns) for request in journal.requests)
-    moments.extend(journal.seconds(request.intended_ns) for request in journal.requests)
+    start_s, end_s = 0.0, 1.0
+    for moment_s in fault_ends_s:
+        start_s, end_s = min(start_s, moment_s), max(end_s, moment_s)
+    for request in journal.requests:
+        start_s = min(start_s, journal.seconds(request.intended_ns))
+        end_s = max(end_s, journal.seconds(request.end_ns), journal.seconds(request.intended_ns))
     end = journal.end
     if end is not None and end.load_end_ns is not None:
-        moments.append(journal.seconds(end.load_end_ns))
-    start_s = min(moments)
-    return start_s, max(*moments, start_s + 1.0)
+        end_s = max(end_s, journal.seconds(end.load_end_ns))
+    return start_s, max(end_s, start_s + 1.0)

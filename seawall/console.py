@@ -176,7 +176,7 @@ def headline(verdict: RunVerdict) -> str:
     guilty = [check for check in verdict.checks if check.verdict is verdict.verdict and check.group != "undo"]
     if verdict.verdict is not Verdict.FAIL or not guilty:
         return verdict.why
-    check = min(guilty, key=_moment)
+    check = verdict.told or guilty[0]
     first = check.evidence[0] if check.evidence else None
     when = "" if first is None or first.at_s is None else f" First at {first.at_s:.2f} s: {first.text}."
     more = f" ({len(guilty)} checks failed.)" if len(guilty) > 1 else ""
@@ -219,13 +219,6 @@ def _measure(check: Check) -> str:
     parts = [f"limit {check.limit}"] if check.limit else []
     parts += [check.margin] if check.margin else []
     return f" ({', '.join(parts)})" if parts else ""
-
-
-def _moment(check: Check) -> tuple[float, bool]:
-    first = check.evidence[0] if check.evidence else None
-    if first is None or first.at_s is None:
-        return (float("inf"), first is None)
-    return (first.at_s, False)
 
 
 def _counted(number: int, thing: str) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from reports.charts import breakers, calls, faults, latency, rate, served
+from reports.charts import breakers, calls, faults, latency, rate, served, spend
 from reports.charts.frame import Chart, Key, Table
 from reports.model import RunView
 
 __all__ = ["Chart", "Key", "Table", "draw_all"]
 
-_CHARTS = (faults, rate, latency, served, breakers, calls)
-"""In the order of the page."""
+_CHARTS = (faults, rate, latency, served, breakers, calls, spend)
+"""In the order of the page; one that has nothing to do with the run draws nothing."""
 
 
 def draw_all(view: RunView) -> tuple[Chart, ...]:
     """Draw every chart of a run. Pure."""
-    return tuple(chart.draw(view) for chart in _CHARTS)
+    drawn = (chart.draw(view) for chart in _CHARTS)
+    return tuple(chart for chart in drawn if chart is not None)

@@ -15,6 +15,8 @@ __all__ = ["FaultInterval", "FaultTrace", "trace_faults"]
 class FaultInterval(msgspec.Struct, kw_only=True):
     """One occurrence of a fault. Times are `mono_ns`; None is a phase that the journal does not show."""
 
+    planned_at_s: float | None = None
+    """Its planned start in seconds of the load, by which its events are told from those of other occurrences."""
     injected_ns: int | None = None
     """When the injection began: the fault may have had an effect from here on."""
     active_ns: int | None = None
@@ -63,13 +65,19 @@ def trace_faults(events: Iterable[tuple[int, Fault]]) -> dict[str, FaultTrace]:
 def _step(trace: FaultTrace, mono_ns: int, event: Fault) -> None:
     if event.phase == "planned":
         return
-    starts = event.phase == "injecting" and (not trace.intervals or trace.intervals[-1].injected_ns is not None)
-    if starts or not trace.intervals:
-        trace.intervals.append(FaultInterval())
+    last = trace.intervals[-1] if trace.intervals else None
+    starts = event.phase == "injecting" and (last is None or last.injected_ns is not None)
+    if starts and last is not None and event.error is not None:
+        starts = event.planned_at_s != last.planned_at_s  # an injection that failed is told in the same phase
+    if starts or last is None:
+        trace.intervals.append(FaultInterval(planned_at_s=event.planned_at_s))
     interval = trace.intervals[-1]
+    if event.phase == "met":  # which may show only when the next occurrence has begun
+        same = (i for i in reversed(trace.intervals) if i.planned_at_s == event.planned_at_s)
+        interval = next(same, interval)
     match event.phase:
         case "injecting":
-            interval.injected_ns = mono_ns
+            interval.injected_ns = mono_ns if interval.injected_ns is None else interval.injected_ns
         case "active":
             interval.active_ns = mono_ns if interval.active_ns is None else interval.active_ns
         case "met":

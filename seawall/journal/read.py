@@ -33,8 +33,6 @@ __all__ = [
 LINE_BYTES_MAX = 16 * 1024 * 1024
 """A longer line is no event of ours; it is counted as undecodable and not kept in memory."""
 
-_PROBLEMS_MAX = 100
-
 
 class JournalError(Exception):
     """A journal cannot be read; `line` counts from 1, and is None where no line is at fault."""
@@ -92,9 +90,7 @@ def read_journal(path: Path, tally: Tally | None = None) -> Iterator[Stamped]:
                     return
                 if tally is None:
                     raise JournalError(path, number, f"is no event: {error}") from error
-                passed.bad_lines += 1
-                if len(passed.problems) < _PROBLEMS_MAX:
-                    passed.problems.append(f"line {number}: {error}")
+                passed.add(f"line {number}: {error}")
                 continue
             except _LaterVersionError as error:
                 raise JournalError(path, number, str(error)) from error
@@ -110,8 +106,7 @@ def load_journal(path: Path) -> Journal:
     """
     tally = Tally()
     with _no_collection():
-        journal = index(read_journal(path, tally), path)
-    journal.tally = tally
+        journal = index(read_journal(path, tally), path, tally)
     if journal.events == 0:
         first = tally.problems[0] if tally.problems else "it is empty"
         raise JournalError(path, 1, f"no event of a journal in it ({first})")

@@ -25,11 +25,14 @@ from seawall.journal.events import (
     Stamped,
 )
 from seawall.journal.faults import FaultTrace, trace_faults
+from seawall.journal.packed import Packed
 
-__all__ = ["MERGE_SOURCE", "Journal", "Tally", "Timed", "index"]
+__all__ = ["MERGE_SOURCE", "PROBLEMS_MAX", "Journal", "Tally", "Timed", "index"]
 
 MERGE_SOURCE = "merge"
 """The `source` of the notes that the merge adds."""
+
+PROBLEMS_MAX = 100
 
 E = TypeVar("E")
 
@@ -45,6 +48,12 @@ class Tally(msgspec.Struct, kw_only=True):
     torn: bool = False
     """Whether the last line was cut off; it is not among the bad ones."""
 
+    def add(self, problem: str) -> None:
+        """Count one bad line."""
+        self.bad_lines += 1
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(problem)
+
 
 class Timed(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
     """An event of one kind with its place in the journal."""
@@ -57,23 +66,44 @@ class Timed(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
     event: E
 
 
+def _no_requests() -> Packed[RequestRecord]:
+    return Packed(RequestRecord, lambda request: request.intended_ns)
+
+
+def _no_calls() -> Packed[CallRecord]:
+    return Packed(CallRecord, lambda call: call.arrival_ns)
+
+
+def _no_attempts() -> Packed[Attempt]:
+    return Packed(Attempt, lambda attempt: attempt.start_ns)
+
+
+def _no_skips() -> Packed[Timed[Skip]]:
+    return Packed(Timed[Skip], lambda timed: timed.mono_ns)
+
+
+def _no_spends() -> Packed[Timed[Spend]]:
+    return Packed(Timed[Spend], lambda timed: timed.mono_ns)
+
+
 class Journal(msgspec.Struct, kw_only=True):
     """
-    A run's events by kind, each list in order of time.
+    A run's events by kind, each in order of time.
 
     `requests` are ordered by the intended start, `calls` by arrival, `attempts` by start, the rest by `mono_ns`.
+    Kinds of which there is one a request, or more, are kept encoded: go through them, and keep what is needed of each.
     """
 
     path: Path
     header: Header | None = None
     end: End | None = None
     """None for a run that was killed."""
-    requests: list[RequestRecord] = []
-    calls: list[CallRecord] = []
-    attempts: list[Attempt] = []
-    skips: list[Timed[Skip]] = []
+    requests: Packed[RequestRecord] = msgspec.field(default_factory=_no_requests)
+    calls: Packed[CallRecord] = msgspec.field(default_factory=_no_calls)
+    attempts: Packed[Attempt] = msgspec.field(default_factory=_no_attempts)
+    skips: Packed[Timed[Skip]] = msgspec.field(default_factory=_no_skips)
     breakers: list[Timed[BreakerChange]] = []
-    spends: list[Timed[Spend]] = []
+    spends: Packed[Timed[Spend]] = msgspec.field(default_factory=_no_spends)
     fault_events: list[Timed[Fault]] = []
     processes: list[Timed[Process]] = []
     lags: list[Timed[Lag]] = []
@@ -112,42 +142,26 @@ class Journal(msgspec.Struct, kw_only=True):
         return self.header is not None and kind in self.header.observes
 
 
-def index(events: Iterable[Stamped], path: Path) -> Journal:
-    """Return the indexed view of `events`, which may come in any order. `path` says where they are from."""
-    journal = Journal(path=path)
-    same = _Same()
-    moments: list[int] = []
+def index(events: Iterable[Stamped], path: Path, tally: Tally | None = None) -> Journal:
+    """
+    Return the indexed view of `events`, which may come in any order. `path` says where they are from.
+
+    `tally` is what was passed over when they were read, and grows by what cannot be kept.
+    """
+    journal = Journal(path=path, tally=tally if tally is not None else Tally())
     ends: list[Timed[Header | End]] = []
     for stamped in events:
-        moments.append(stamped.mono_ns)
-        event = stamped.event
-        match event:
-            case RequestRecord():
-                _share_request(event, same)
-                journal.requests.append(event)
-            case CallRecord():
-                _share_call(event, same)
-                journal.calls.append(event)
-            case Attempt():
-                _share_attempt(event, same)
-                journal.attempts.append(event)
-            case Spend():
-                event.request_id, event.reservation_id = same[event.request_id], same[event.reservation_id]
-                event.provider, event.worker = same[event.provider], same[event.worker]
-                journal.spends.append(_timed(stamped, event, same))
-            case Skip():
-                event.request_id = same[event.request_id]
-                event.provider, event.worker = same[event.provider], same[event.worker]
-                journal.skips.append(_timed(stamped, event, same))
-            case Header() | End():
-                ends.append(_timed(stamped, event, same))
-            case _:
-                _keep_rare(journal, stamped, event, same)
-    if moments:
-        journal.events, journal.first_ns, journal.last_ns = len(moments), min(moments), max(moments)
-    for timed in sorted(
-        ends, key=_place, reverse=True
-    ):  # of several headers the first counts, of several ends the last
+        try:
+            _keep(journal, stamped, ends)
+        except (OverflowError, UnicodeEncodeError) as error:
+            journal.tally.add(f"event {stamped.seq} of {stamped.source} cannot be kept: {error}")
+            continue
+        moment_ns = stamped.mono_ns
+        journal.first_ns = min(journal.first_ns, moment_ns) if journal.events else moment_ns
+        journal.last_ns = max(journal.last_ns, moment_ns) if journal.events else moment_ns
+        journal.events += 1
+    # Of several headers the first counts, of several ends the last.
+    for timed in sorted(ends, key=_place, reverse=True):
         if isinstance(timed.event, Header):
             journal.header = timed.event
         elif journal.end is None:
@@ -157,74 +171,50 @@ def index(events: Iterable[Stamped], path: Path) -> Journal:
     return journal
 
 
-class _Same(dict[str, str]):
-    """Hands back one object for equal strings: a request's id occurs in a dozen events."""
-
-    def __missing__(self, text: str) -> str:
-        self[text] = text
-        return text
-
-    def maybe(self, text: str | None) -> str | None:
-        return None if text is None else self[text]
-
-
-def _keep_rare(
-    journal: Journal, stamped: Stamped, event: BreakerChange | Fault | Process | Lag | LatencyChange | Note, same: _Same
-) -> None:
+def _keep(journal: Journal, stamped: Stamped, ends: list[Timed[Header | End]]) -> None:
+    event = stamped.event
     match event:
+        case RequestRecord():
+            journal.requests.append(event)
+        case CallRecord():
+            journal.calls.append(event)
+        case Attempt():
+            journal.attempts.append(event)
+        case Spend():
+            journal.spends.append(_timed(stamped, event))
+        case Skip():
+            journal.skips.append(_timed(stamped, event))
+        case Header() | End():
+            ends.append(_timed(stamped, event))
         case BreakerChange():
-            journal.breakers.append(_timed(stamped, event, same))
+            journal.breakers.append(_timed(stamped, event))
         case Fault():
-            journal.fault_events.append(_timed(stamped, event, same))
+            journal.fault_events.append(_timed(stamped, event))
         case Process():
-            journal.processes.append(_timed(stamped, event, same))
+            journal.processes.append(_timed(stamped, event))
         case Lag():
-            journal.lags.append(_timed(stamped, event, same))
+            journal.lags.append(_timed(stamped, event))
         case LatencyChange():
-            journal.latencies.append(_timed(stamped, event, same))
+            journal.latencies.append(_timed(stamped, event))
         case _:
-            journal.notes.append(_timed(stamped, event, same))
+            journal.notes.append(_timed(stamped, event))
 
 
-def _timed(stamped: Stamped, event: E, same: _Same) -> Timed[E]:
-    source = same[stamped.source]
-    return Timed(mono_ns=stamped.mono_ns, wall=stamped.wall, source=source, seq=stamped.seq, event=event)
+def _timed(stamped: Stamped, event: E) -> Timed[E]:
+    return Timed(mono_ns=stamped.mono_ns, wall=stamped.wall, source=stamped.source, seq=stamped.seq, event=event)
 
 
 def _place(timed: Timed[E]) -> tuple[int, str, int]:
     return (timed.mono_ns, timed.source, timed.seq)
 
 
-def _share_request(event: RequestRecord, same: _Same) -> None:
-    event.request_id = same[event.request_id]
-    event.provider = same.maybe(event.provider)
-    event.code = same.maybe(event.code)
-    event.providers_in_text = [same[name] for name in event.providers_in_text]
-
-
-def _share_call(event: CallRecord, same: _Same) -> None:
-    event.request_id = same.maybe(event.request_id)
-    event.provider = same[event.provider]
-    event.model = same.maybe(event.model)
-    event.behaviour = same[event.behaviour]
-
-
-def _share_attempt(event: Attempt, same: _Same) -> None:
-    event.request_id = same[event.request_id]
-    event.provider = same[event.provider]
-    event.model = same[event.model]
-    event.reason = same[event.reason]
-    event.error = same.maybe(event.error)
-    event.worker = same[event.worker]
-
-
 def _sort(journal: Journal) -> None:
-    journal.requests.sort(key=lambda request: (request.intended_ns, request.request_id, request.end_ns))
-    journal.calls.sort(key=lambda call: (call.arrival_ns, call.provider, call.request_id or "", call.end_ns))
-    journal.attempts.sort(key=lambda attempt: (attempt.start_ns, attempt.request_id, attempt.n, attempt.provider))
-    journal.skips.sort(key=_place)
+    journal.requests.sort(lambda request: (request.request_id, request.end_ns))
+    journal.calls.sort(lambda call: (call.provider, call.request_id or "", call.end_ns))
+    journal.attempts.sort(lambda attempt: (attempt.request_id, attempt.n, attempt.provider))
+    journal.skips.sort(_place)
+    journal.spends.sort(_place)
     journal.breakers.sort(key=_place)
-    journal.spends.sort(key=_place)
     journal.fault_events.sort(key=_place)
     journal.processes.sort(key=_place)
     journal.lags.sort(key=_place)

@@ -77,11 +77,13 @@ def changes_of(journal: Journal) -> dict[tuple[str, str], list[Timed[BreakerChan
     return dict(changes)
 
 
-def periods_of(journal: Journal) -> Periods:
-    """Return the life of every breaker; each begins closed."""
+def periods_of(journal: Journal, ends_ns: Mapping[str, int]) -> Periods:
+    """Return the life of every breaker: each begins closed, and ends with its worker, of which `ends_ns` tells when."""
     by_breaker: dict[tuple[str, str], list[Period]] = {}
     for (worker, provider), changes in changes_of(journal).items():
-        ends = [timed.mono_ns for timed in changes[1:]] + [NEVER_NS]
+        # What a dying worker wrote last may be stamped after its end was seen.
+        end_ns = max(ends_ns.get(worker, NEVER_NS), changes[-1].mono_ns + 1)
+        ends = [timed.mono_ns for timed in changes[1:]] + [end_ns]
         periods = [_closed(worker, provider, until_ns=changes[0].mono_ns)]
         periods.extend(
             Period(

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterator
 
+from seawall.journal.events import RequestRecord
+from seawall.scenario.model import FaultSpec
 from seawall.verdicts.breakers import Period, place
-from seawall.verdicts.case import Case
+from seawall.verdicts.case import Asked, Case, served_by
 from seawall.verdicts.checks import invariant, unobservable
 from seawall.verdicts.joins import Joined
 from seawall.verdicts.model import Check, Evidence
+from seawall.verdicts.workers import DYING_NS
 
 __all__ = [
     "air_gap_holds",
+    "answers_are_successes",
     "beside_a_probe",
     "calls_are_attempts",
     "calls_within",
     "no_call_while_open",
     "one_probe_at_a_time",
-    "retry_after_is_obeyed",
     "successes_are_calls",
     "worker_of",
 ]
-
-_DYING_NS = 1_000_000_000
-"""How long after a call's end the death of the gateway that made it may be noticed."""
-_ASKING = (429, 503)
-_COOLDOWN_NS = 50_000_000
-"""The cooldown runs from the answer's head, which the router saw this much before its attempt ended, at most."""
 
 
 def worker_of(case: Case, pair: Joined) -> str | None:
@@ -38,21 +35,22 @@ def worker_of(case: Case, pair: Joined) -> str | None:
     return next(iter(workers)) if len(workers) == 1 else None
 
 
-def calls_within(case: Case, state: str, provider: str | None = None) -> list[tuple[Joined, Period]]:
-    """Return the calls that start while the breaker of the worker that made them is in `state`, with its period."""
-    found: list[tuple[Joined, Period]] = []
+def calls_within(case: Case, state: str, provider: str | None = None) -> Iterator[tuple[Joined, Period]]:
+    """Yield the calls that start while the breaker of the worker that made them is in `state`, with its period."""
+    # All are closed but those that said otherwise.
+    ever = {period.provider for period in case.periods.in_state(state)} if state != "closed" else None
     for pair in case.joined:
+        called = pair.call.provider
+        if provider not in (None, called) or (ever is not None and called not in ever):
+            continue
         worker = worker_of(case, pair)
-        if worker is None or provider not in (None, pair.call.provider):
+        if worker is None:
             continue
         moments = (pair.start_ns, pair.call.arrival_ns)
-        periods = {p.start_ns: p for p in (case.periods.at(pair.call.provider, worker, ns) for ns in moments)}
-        found.extend(
-            (pair, period)
-            for period in periods.values()
-            if period.state == state and place(pair, period, delayed=_delayed(case, pair)) == "starts"
-        )
-    return found
+        periods = {p.start_ns: p for p in (case.periods.at(called, worker, ns) for ns in moments)}
+        for period in periods.values():
+            if period.state == state and place(pair, period, delayed=_delayed(case, pair)) == "starts":
+                yield pair, period
 
 
 def beside_a_probe(case: Case, provider: str | None = None) -> list[tuple[Joined, Period]]:
@@ -76,11 +74,11 @@ def no_call_while_open(case: Case) -> Check:
     name = "no call starts while its breaker is open"
     if (missing := _missing(case, "call", "breaker")) is not None:
         return unobservable("invariant", name, missing)
-    found = [
+    found = (
         _evidence(case, pair, f"{period.worker} called {period.provider}, its breaker open since "
                               f"{case.journal.seconds(period.start_ns):.3f} s")
         for pair, period in calls_within(case, "open")
-    ]  # fmt: skip
+    )  # fmt: skip
     return invariant(name, found, examined=len(case.periods.in_state("open")), of="open periods")
 
 
@@ -101,64 +99,63 @@ def calls_are_attempts(case: Case) -> Check:
     name = "every call a provider saw is an attempt of the router"
     if (missing := _missing(case, "call", "attempt")) is not None:
         return unobservable("invariant", name, missing)
-    pairs = [pair for pair in case.joined if pair.call.request_id is not None]
-    found = [
+    found = (
         _evidence(case, pair, f"{pair.call.provider} saw a call that no attempt accounts for")
-        for pair in pairs
-        if pair.attempt is None and not _died_with(case, pair)
-    ]
-    return invariant(name, found, examined=len(pairs), of="calls")
+        for pair in case.joined
+        if pair.attempt is None and pair.call.request_id is not None and not _died_with(case, pair)
+    )
+    examined = sum(call.request_id is not None for call in case.journal.calls)
+    return invariant(name, found, examined=examined, of="calls")
 
 
 def successes_are_calls(case: Case) -> Check:
-    """Every attempt that the router calls good has a call that the provider completed."""
+    """Every attempt that the router calls good has a call that the provider completed, and not with an error."""
     name = "every good attempt has a completed call"
     if (missing := _missing(case, "call", "attempt")) is not None:
         return unobservable("invariant", name, missing)
-    completed = {id(pair.attempt) for pair in case.joined if pair.attempt is not None and pair.call.completed}
-    good = [attempt for attempt in case.journal.attempts if attempt.outcome == "ok"]
-    found = [
+    answered = case.joined.answered()
+    found = (
         case.evidence(f"attempt at {a.provider} reported as ok, but no call was completed", a.start_ns, a.request_id)
-        for a in good
-        if id(a) not in completed
-    ]
-    return invariant(name, found, examined=len(good), of="good attempts")
+        for a, has_call in zip(case.journal.attempts, answered, strict=True)
+        if a.outcome == "ok" and not has_call
+    )
+    examined = sum(attempt.outcome == "ok" for attempt in case.journal.attempts)
+    return invariant(name, found, examined=examined, of="good attempts")
 
 
-def retry_after_is_obeyed(case: Case) -> Check:
-    """After a provider asked for a pause, the worker that was told starts no call to it within the pause."""
-    name = "retry-after is obeyed by not calling"
-    if (missing := _missing(case, "call", "attempt")) is not None:
-        return unobservable("invariant", name, missing)
-    pauses = {
-        fault.id: round(fault.respond.retry_after * 1e9)
-        for fault in case.scenario.faults
-        if fault.respond is not None and fault.respond.retry_after is not None
-    }
-    starts: defaultdict[tuple[str, str], list[Joined]] = defaultdict(list)
-    for pair in case.joined:
-        if pair.attempt is not None:
-            starts[pair.attempt.worker, pair.call.provider].append(pair)
-    for pairs in starts.values():
-        pairs.sort(key=lambda pair: pair.start_ns)
-    asked = [
-        pair
-        for pair in case.joined
-        if pair.call.behaviour in pauses and pair.attempt is not None
-        # An answer that never got through to the router asked for nothing.
-        if pair.call.status in _ASKING and pair.attempt.status == pair.call.status
-    ]
-    found: dict[int, Evidence] = {}
-    for pair in asked:
-        worker, provider = worker_of(case, pair) or "", pair.call.provider
-        pairs = starts[worker, provider]
-        until_ns = pair.end_ns + pauses[pair.call.behaviour] - _COOLDOWN_NS
-        first = bisect_right(pairs, pair.end_ns, key=lambda other: other.start_ns)
-        for early in pairs[first : bisect_right(pairs, until_ns - 1, key=lambda other: other.start_ns)]:
-            left_s = (until_ns + _COOLDOWN_NS - early.start_ns) / 1e9
-            text = f"{worker} called {provider} {left_s:.3f} s before the pause it had asked for was over"
-            found.setdefault(id(early), _evidence(case, early, text))
-    return invariant(name, list(found.values()), examined=len(asked), of="requests for a pause")
+def answers_are_successes(case: Case) -> Check:
+    """
+    Whom the client had its whole answer from is whom the router names: its last attempt, the only good one.
+
+    A request that was refused has no good attempt. The client's view is the text itself, which shows its writer.
+    """
+    name = "answers come from the attempt that the router names"
+    if not case.journal.observes("attempt"):
+        return unobservable("invariant", name, "attempt")
+
+    def found() -> Iterator[Evidence]:
+        for request in case.journal.requests:
+            made = case.asked.get(request.request_id)
+            text = None if made is None else _contradiction(request, made)
+            if text is not None:
+                yield case.evidence(text, request.intended_ns, request.request_id)
+
+    return invariant(name, found(), examined=len(case.journal.requests), of="requests")
+
+
+def _contradiction(request: RequestRecord, made: Asked) -> str | None:
+    good = [provider for _, provider, outcome in made if outcome == "ok"]
+    if request.outcome == "refused" and good:
+        return f"refused with {request.code}, but the attempt at {good[0]} is reported as ok"
+    if request.outcome != "whole":
+        return None
+    writer = served_by(request)
+    if good != [made[-1][1]]:
+        told = ", ".join(f"{provider} {outcome}" for _, provider, outcome in made)
+        return f"answered whole by {writer}, but the attempts are reported as {told}"
+    return (
+        None if writer in (None, good[0]) else f"answered by {writer}, but the good attempt is said to be {good[0]}'s"
+    )
 
 
 def air_gap_holds(case: Case) -> Check:
@@ -166,15 +163,13 @@ def air_gap_holds(case: Case) -> Check:
     name = "no cloud call under the air gap"
     if not case.journal.observes("call"):
         return unobservable("invariant", name, "call")
-    header = case.journal.header
-    settings = {**case.scenario.system.settings, **(header.settings if header is not None else {})}
-    if str(settings.get("AIRGAP_MODE", "")).strip().lower() not in ("true", "1", "yes", "on"):
+    if case.setting("AIRGAP_MODE", "").strip().lower() not in ("true", "1", "yes", "on"):
         return invariant(name, [], examined=0, of="calls under an air gap")
-    found = [
+    found = (
         _evidence(case, pair, f"{pair.call.provider} was called")
         for pair in case.joined
         if pair.call.provider != "local"
-    ]
+    )
     return invariant(name, found, examined=len(case.joined), of="calls under an air gap")
 
 
@@ -187,11 +182,9 @@ def _evidence(case: Case, pair: Joined, text: str) -> Evidence:
 
 
 def _delayed(case: Case, pair: Joined) -> bool:
-    """Whether a toxic on the way to the provider was there while the call travelled."""
+    """Whether a toxic on the way to the provider, or a stopped Toxiproxy, was there while the call travelled."""
     return any(
-        spec.toxic is not None
-        and spec.toxic.stream == "upstream"
-        and spec.target == pair.call.provider
+        _holds_up(spec, pair.call.provider)
         and interval.injected_ns is not None
         and interval.injected_ns <= pair.call.arrival_ns
         and (interval.healed_ns is None or interval.healed_ns >= pair.start_ns)
@@ -200,8 +193,15 @@ def _delayed(case: Case, pair: Joined) -> bool:
     )
 
 
+def _holds_up(spec: FaultSpec, provider: str) -> bool:
+    if spec.toxic is not None:
+        return spec.toxic.stream == "upstream" and spec.target == provider
+    return spec.process == "stop" and spec.target == "toxiproxy"
+
+
 def _died_with(case: Case, pair: Joined) -> bool:
-    """Whether the attempt may be missing because its process died, or the run, before it could be written."""
+    """Whether the attempt may be missing because its worker died, or the run, before it could be written."""
     if case.journal.end is None:
         return True
-    return any(pair.call.arrival_ns <= exit_ns <= pair.call.end_ns + _DYING_NS for exit_ns in case.bad_exits_ns)
+    ends = (death.at_ns for death in case.deaths if death.is_bad)
+    return any(pair.call.arrival_ns <= end_ns <= pair.call.end_ns + DYING_NS for end_ns in ends)

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from seawall.journal.events import RequestRecord
 from seawall.journal.faults import FaultInterval
+from seawall.journal.packed import Packed
 from seawall.journal.view import Journal
 from seawall.scenario.model import FaultSpec, Scenario
 from seawall.verdicts.breakers import Periods, periods_of
-from seawall.verdicts.joins import Joined, join
+from seawall.verdicts.joins import Joins, join
 from seawall.verdicts.model import Evidence
+from seawall.verdicts.spans import Span
+from seawall.verdicts.touching import Traffic, in_force, touching_span
+from seawall.verdicts.workers import Death, deaths_of, orphans_of
 
-__all__ = ["ALLOWED_CODES", "Case", "Span", "percentile", "served_by"]
+__all__ = ["ALLOWED_CODES", "Asked", "Case", "percentile", "served_by"]
 
+Asked = tuple[tuple[int, str, str], ...]
+"""Number, provider and outcome of each attempt of one request."""
 ALLOWED_CODES = {"budget": "budget_exceeded", "all_down": "all_clouds_down", "airgap": "airgap"}
 """The error code that a clean refusal of each kind carries, by the scenario's word for it."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """A stretch of time in nanoseconds of the journal; the end is not part of it."""
-
-    start_ns: int
-    end_ns: int
-
-    def holds(self, ns: int) -> bool:
-        """Whether the moment lies in it."""
-        return self.start_ns <= ns < self.end_ns
 
 
 @dataclass(frozen=True)
@@ -44,10 +37,10 @@ class Case:
     @cached_property
     def periods(self) -> Periods:
         """The life of every breaker."""
-        return periods_of(self.journal)
+        return periods_of(self.journal, {death.worker: death.at_ns for death in self.deaths})
 
     @cached_property
-    def joined(self) -> tuple[Joined, ...]:
+    def joined(self) -> Joins:
         """Every call with the attempt that made it, in order of arrival."""
         return join(self.journal)
 
@@ -57,15 +50,25 @@ class Case:
         return tuple(sorted({attempt.worker for attempt in self.journal.attempts}))
 
     @cached_property
-    def intended(self) -> list[int]:
-        """The intended starts of the requests, in order."""
-        return [request.intended_ns for request in self.journal.requests]
+    def asked(self) -> dict[str, Asked]:
+        """What the router says of each request's attempts, in their order: of a million most are equal, kept once."""
+        once: dict[Asked, Asked] = {}
+        asked: dict[str, Asked] = {}
+        for attempt in self.journal.attempts:
+            made = (*asked.get(attempt.request_id, ()), (attempt.n, attempt.provider, attempt.outcome))
+            made = tuple(sorted(made))
+            asked[attempt.request_id] = once.setdefault(made, made)
+        return asked
 
     @cached_property
-    def bad_exits_ns(self) -> list[int]:
-        """When processes of the arena ended with a code other than 0, or by a signal."""
-        exits = (timed for timed in self.journal.processes if timed.event.action == "exit")
-        return [timed.mono_ns for timed in exits if timed.event.code not in (0, None)]
+    def deaths(self) -> tuple[Death, ...]:
+        """The ends of gateway workers, in order of time."""
+        return deaths_of(self.journal, self.scenario)
+
+    @cached_property
+    def orphans(self) -> dict[str, Death]:
+        """The requests that ended because a fault killed their worker, by id."""
+        return orphans_of(self.journal, self.deaths)
 
     @cached_property
     def allowed_codes(self) -> frozenset[str]:
@@ -77,17 +80,19 @@ class Case:
         """The scenario's faults by id."""
         return {fault.id: fault for fault in self.scenario.faults}
 
+    def setting(self, name: str, default: str) -> str:
+        """Return a setting of the system under test as it was in force, else as the scenario has it."""
+        written = {key.upper(): str(value) for key, value in self.scenario.system.settings.items()}
+        shown = self.journal.header.settings if self.journal.header is not None else {}
+        return {**written, **shown}.get(name, default)
+
     def is_allowed(self, request: RequestRecord) -> bool:
         """Whether it is a clean refusal that the scenario allows."""
         return request.outcome == "refused" and request.code in self.allowed_codes
 
-    def requests_in(self, spans: Iterable[Span]) -> list[RequestRecord]:
+    def requests_in(self, spans: Iterable[Span]) -> Packed[RequestRecord]:
         """Return the requests whose intended start lies in one of `spans`, which do not overlap."""
-        found: list[RequestRecord] = []
-        for span in spans:
-            first = bisect_left(self.intended, span.start_ns)
-            found.extend(self.journal.requests[first : bisect_left(self.intended, span.end_ns)])
-        return found
+        return self.journal.requests.within((span.start_ns, span.end_ns) for span in spans)
 
     def intervals(self, fault_id: str) -> list[FaultInterval]:
         """Return the occurrences of a fault, none when the journal does not know it."""
@@ -104,27 +109,25 @@ class Case:
             if all(self.was_touched(trace.id, interval) for interval in trace.intervals)
         )
 
+    @cached_property
+    def _traffic(self) -> Traffic:
+        return Traffic(self.journal)
+
     def was_touched(self, fault_id: str, interval: FaultInterval) -> bool:
         """
-        Whether a call or an attempt at its target overlapped the time in force.
+        Whether somebody met this occurrence of a fault, by what the journal shows; see seawall/verdicts/touching.py.
 
-        Of a provider's own misbehaviour a call must bear the mark: with an injection rate overlapping proves nothing.
-        Where neither calls nor attempts are observed nothing can be held against the harness's word.
+        Of a provider's own misbehaviour a call that bears its mark counts from the injection, of a toxic what overlaps
+        the time from `active` to `healed`. Where nothing is observed nothing can be held against the harness's word.
         """
-        journal, span, target = self.journal, self._in_force(interval), self.journal.faults[fault_id].target
         spec = self.specs.get(fault_id)
-        marked = spec is not None and spec.respond is not None and journal.observes("call")
-        if not journal.observes("call") and not journal.observes("attempt"):
-            return True
-        calls = (c for c in journal.calls if c.provider == target and (not marked or c.behaviour == fault_id))
-        if any(call.arrival_ns < span.end_ns and call.end_ns >= span.start_ns for call in calls):
-            return True
-        attempts = (a for a in journal.attempts if a.provider == target)
-        return not marked and any(a.start_ns < span.end_ns and a.end_ns >= span.start_ns for a in attempts)
+        span = touching_span(spec, interval, self.journal.last_ns)
+        return self._traffic.met(fault_id, self.journal.faults[fault_id].target, spec, span)
 
     def during(self, fault_id: str) -> list[Span]:
         """Return the times in which the fault was in force, as measured; one that never healed lasts to the end."""
-        return [self._in_force(each) for each in self.intervals(fault_id) if each.active_ns is not None]
+        last_ns = self.journal.last_ns
+        return [in_force(each, last_ns) for each in self.intervals(fault_id) if each.active_ns is not None]
 
     def after(self, fault_id: str) -> list[Span]:
         """Return the times from each healing of the fault to its next injection, or the end of the load."""
@@ -147,10 +150,6 @@ class Case:
             text=text, at_s=None if ns is None else round(self.journal.seconds(ns), 6), request_id=request_id
         )
 
-    def _in_force(self, interval: FaultInterval) -> Span:
-        end = interval.healed_ns if interval.healed_ns is not None else self.journal.last_ns + 1
-        return Span(interval.active_ns if interval.active_ns is not None else end, end)
-
 
 def served_by(request: RequestRecord) -> str | None:
     """Return who gave the (end of the) whole answer: as the text shows, else as the gateway told; None if not whole."""
@@ -159,7 +158,7 @@ def served_by(request: RequestRecord) -> str | None:
     return request.providers_in_text[-1] if request.providers_in_text else request.provider
 
 
-def percentile(values: list[int], share: float) -> int | None:
+def percentile(values: Sequence[int], share: float) -> int | None:
     """Return the smallest of the sorted `values` that at least `share` of them do not exceed; None of none."""
     if not values:
         return None

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Iterable, Iterator
 
 from seawall.verdicts.model import Check, Evidence, Verdict
 
 __all__ = ["EVIDENCE_MAX", "absent", "invariant", "sentence", "timely", "unobservable"]
 
 EVIDENCE_MAX = 20
+_FAR = float("inf")
 
 
 def timely(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
     """Return the first of `evidence` by time, those without a time last."""
-    far = float("inf")
-    ordered = sorted(evidence, key=lambda e: (far if e.at_s is None else e.at_s, e.request_id or "", e.text))
-    return tuple(ordered[:EVIDENCE_MAX])
+    return tuple(heapq.nsmallest(EVIDENCE_MAX, evidence, key=_moment))
+
+
+def _moment(evidence: Evidence) -> tuple[float, str, str]:
+    return (_FAR if evidence.at_s is None else evidence.at_s, evidence.request_id or "", evidence.text)
+
+
+class _Counted(Iterator[Evidence]):
+    """Hands on what it is given, and counts it."""
+
+    def __init__(self, evidence: Iterable[Evidence]) -> None:
+        self._evidence = iter(evidence)
+        self.count = 0
+
+    def __next__(self) -> Evidence:
+        found = next(self._evidence)
+        self.count += 1
+        return found
 
 
 def sentence(evidence: Evidence) -> str:
@@ -28,20 +45,23 @@ def sentence(evidence: Evidence) -> str:
 
 def invariant(
     name: str,
-    violations: list[Evidence],
+    violations: Iterable[Evidence],
     *,
     examined: int,
     of: str,
     limit: str = "0",
     verdict: Verdict = Verdict.FAIL,
     note: str = "",
+    explained: Iterable[Evidence] = (),
 ) -> Check:
     """
     Return the check of something that holds in every run; `of` names what was examined, in the plural.
 
-    One that had nothing to examine passes and says so. `note` is added to the reason of a pass.
+    One that had nothing to examine passes and says so. `note` is added to the reason of a pass. What a fault explains
+    is no violation, but it is counted and told.
     """
-    evidence = timely(violations)
+    counted, excused = _Counted(violations), _Counted(explained)
+    evidence, told = timely(counted), timely(excused)
     if evidence:
         outcome, reason = verdict, sentence(evidence[0]) + "."
     elif examined == 0:
@@ -50,15 +70,17 @@ def invariant(
         outcome, reason = Verdict.PASS, f"No violation among {examined} {of}."
     if note and not evidence:
         reason = f"{reason} {note}"
+    if told:
+        reason = f"{reason} {excused.count} more are explained by a fault; the first: {sentence(told[0])}."
     return Check(
         group="invariant",
         name=name,
         verdict=outcome,
-        figure=f"{len(violations)} of {examined} {of}",
+        figure=f"{counted.count} of {examined} {of}",
         limit=limit,
         reason=reason,
         examined=examined,
-        evidence=evidence,
+        evidence=evidence or told,
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from itertools import accumulate
 
 import msgspec
 
 from seawall.scenario.model import Eventually
-from seawall.verdicts.case import Case, Span, served_by
+from seawall.verdicts.case import Case, served_by
 from seawall.verdicts.checks import absent, sentence, unobservable
 from seawall.verdicts.model import Check, Evidence, Verdict
+from seawall.verdicts.spans import Span
 
 __all__ = ["WINDOW_NS", "WINDOW_REQUESTS", "check_eventually"]
 
@@ -44,20 +45,21 @@ def check_eventually(case: Case, spec: Eventually) -> Check:
     heals = case.after(spec.after)
     if not heals:
         return absent("eventually", name, f"Fault {spec.after} never healed.", limit=limit)
-    checks = [_after(case, spec, name, limit, span.start_ns) for span in heals]
+    answers = _Answers(case, spec.served_by) if spec.served_by is not None else None
+    checks = [_after(case, spec, name, limit, span.start_ns, answers) for span in heals]
     return min(checks, key=lambda check: (check.verdict is not Verdict.FAIL, check.verdict is not Verdict.INVALID))
 
 
-def _after(case: Case, spec: Eventually, name: str, limit: str, healed_ns: int) -> Check:
+def _after(case: Case, spec: Eventually, name: str, limit: str, healed_ns: int, answers: _Answers | None) -> Check:
     until_ns = case.hold_end(healed_ns)
     span = Span(healed_ns, until_ns)
     deadline_ns = healed_ns + round(spec.within * 1e9)
-    if spec.share is not None:
+    if answers is not None:
         examined = len(case.requests_in([span]))
         if examined < WINDOW_REQUESTS:
             reason = f"{examined} requests after {spec.after} are too few for a share; it takes {WINDOW_REQUESTS}."
             return absent("eventually", name, reason, limit=limit, examined=examined)
-        held = _share_held(case, spec, span)
+        held = _share_held(case, spec, answers, span)
     else:
         examined = len(case.workers or case.periods.workers)
         held = _breaker_held(case, spec, span)
@@ -117,22 +119,40 @@ def _breaker_held(case: Case, spec: Eventually, span: Span) -> _Held:
     return held
 
 
-def _share_held(case: Case, spec: Eventually, span: Span) -> _Held:
+class _Answers:
+    """The requests that count for a share, in order: when they were due, and how many before each were served so."""
+
+    def __init__(self, case: Case, provider: str) -> None:
+        self.places = array("q")
+        self.moments = array("q")
+        self.served = array("q", [0])
+        for place, request in enumerate(case.journal.requests):
+            if not case.is_allowed(request):
+                self.places.append(place)
+                self.moments.append(request.intended_ns)
+                self.served.append(self.served[-1] + (served_by(request) == provider))
+
+
+def _share_held(case: Case, spec: Eventually, answers: _Answers, span: Span) -> _Held:
     """Evaluate the share at each arrival: it can change at no other moment. Allowed refusals are no part of it."""
-    requests = [request for request in case.journal.requests if not case.is_allowed(request)]
-    moments = [request.intended_ns for request in requests]
-    served = [0, *accumulate(served_by(request) == spec.served_by for request in requests)]
+    moments, served = answers.moments, answers.served
     first, end = bisect_left(moments, span.start_ns), bisect_left(moments, span.end_ns)
-    held = _Held(since_ns=span.start_ns)
+    since_ns: int | None = span.start_ns
+    missed: tuple[int, int] | None = None
     for n in range(first, end):
         start = max(0, min(bisect_right(moments, moments[n] - WINDOW_NS), n - WINDOW_REQUESTS + 1))
         share = (served[n + 1] - served[start]) / (n + 1 - start)
         if spec.share is not None and spec.share.holds(share):
-            held = _Held(since_ns=moments[n] if held.since_ns is None else held.since_ns, last_false=held.last_false)
+            since_ns = moments[n] if since_ns is None else since_ns
         else:
-            text = f"{spec.served_by} served {share * 100:.1f} % of the last {n + 1 - start} requests"
-            held = _Held(since_ns=None, last_false=case.evidence(text, moments[n], requests[n].request_id))
-    return held
+            since_ns, missed = None, (start, n)
+    if missed is None:
+        return _Held(since_ns=since_ns)
+    start, n = missed
+    share = (served[n + 1] - served[start]) / (n + 1 - start)
+    text = f"{spec.served_by} served {share * 100:.1f} % of the last {n + 1 - start} requests"
+    request_id = case.journal.requests[answers.places[n]].request_id
+    return _Held(since_ns=since_ns, last_false=case.evidence(text, moments[n], request_id))
 
 
 def _end(case: Case, until_ns: int) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
+import msgspec
+
+from seawall.journal.events import BreakerChange, LatencyChange
+from seawall.journal.view import Timed
 from seawall.scenario.model import Always, Sometimes, Threshold
 from seawall.verdicts.calls import beside_a_probe, calls_within
 from seawall.verdicts.case import Case, served_by
@@ -32,89 +36,140 @@ def _always(case: Case, spec: Always) -> Check:
     for kind in ("call", "breaker") if spec.state is not None else ("call",):
         if not case.journal.observes(kind):
             return unobservable("always", name, kind, limit=limit)
-    times = _calls_while(case, spec) if spec.state is not None else _calls_during(case, spec)
-    if not times:
+    counts, extra = _calls_while(case, spec) if spec.state is not None else _calls_during(case, spec)
+    if not counts:
         return absent("always", name, f"Never checked: there was no time {when} for {spec.calls_to}.", limit=limit)
-    most = max(len(calls) for calls in times)
-    extra = timely(call for calls in times for call in _in_order(calls)[spec.at_most :])
+    most = max(counts.values())
+    evidence = timely(extra)
     return Check(
         group="always",
         name=name,
-        verdict=Verdict.FAIL if extra else Verdict.PASS,
+        verdict=Verdict.FAIL if evidence else Verdict.PASS,
         figure=f"at most {most}",
         limit=limit,
-        reason=f"{sentence(extra[0])}." if extra else f"At most {most} in each of {len(times)} times {when}.",
-        margin=f"{abs(spec.at_most - most)} {'outside' if extra else 'inside'}",
-        examined=len(times),
-        evidence=extra,
+        reason=f"{sentence(evidence[0])}." if evidence else f"At most {most} in each of {len(counts)} times {when}.",
+        margin=f"{abs(spec.at_most - most)} {'outside' if evidence else 'inside'}",
+        examined=len(counts),
+        evidence=evidence,
     )
 
 
-def _in_order(evidence: Sequence[Evidence]) -> list[Evidence]:
-    return sorted(evidence, key=lambda e: (e.at_s or 0.0, e.request_id or ""))
+_Counts = dict[tuple[str, int], int]
+"""How many calls there were in each time, by who and when it began."""
 
 
-def _calls_while(case: Case, spec: Always) -> list[list[Evidence]]:
-    """Return, for each period of the state, the calls that started in it, but for the probes of a half-open one."""
+def _calls_while(case: Case, spec: Always) -> tuple[_Counts, list[Evidence]]:
+    """Count the calls that started in each period of the state; a half-open one's probe is none of them."""
     state, provider = spec.state or "", spec.calls_to
-    times: dict[tuple[str, int], list[Evidence]] = {
-        (worker, period.start_ns): []
+    counts: _Counts = {
+        (worker, period.start_ns): 0
         for worker in {*case.workers, *case.periods.workers}
         for period in case.periods.of(worker, provider)
         if period.state == state
     }
+    extra: list[Evidence] = []
     found = beside_a_probe(case, provider) if state == "half_open" else calls_within(case, state, provider)
     for pair, period in found:
-        text = f"{period.worker} called {provider} while its breaker was {state}"
-        times[period.worker, period.start_ns].append(case.evidence(text, pair.start_ns, pair.call.request_id))
-    return list(times.values())
+        counts[period.worker, period.start_ns] += 1
+        if counts[period.worker, period.start_ns] > spec.at_most:
+            text = f"{period.worker} called {provider} while its breaker was {state}"
+            extra.append(case.evidence(text, pair.start_ns, pair.call.request_id))
+    return counts, extra
 
 
-def _calls_during(case: Case, spec: Always) -> list[list[Evidence]]:
-    calls = [call for call in case.journal.calls if call.provider == spec.calls_to]
-    return [
-        [
-            case.evidence(f"{call.provider} was called during {spec.during}", call.arrival_ns, call.request_id)
-            for call in calls
-            if span.holds(call.arrival_ns)
-        ]
-        for span in case.during(spec.during or "")
-    ]
+def _calls_during(case: Case, spec: Always) -> tuple[_Counts, list[Evidence]]:
+    """Count the calls that arrived in each time in which the fault was in force."""
+    counts: _Counts = {}
+    extra: list[Evidence] = []
+    for span in case.during(spec.during or ""):
+        place = (spec.during or "", span.start_ns)
+        counts[place] = 0
+        for call in case.journal.calls.within([(span.start_ns, span.end_ns)]):
+            counts[place] += call.provider == spec.calls_to
+            if call.provider == spec.calls_to and counts[place] > spec.at_most:
+                text = f"{call.provider} was called during {spec.during}"
+                extra.append(case.evidence(text, call.arrival_ns, call.request_id))
+    return counts, extra
 
 
 def _sometimes(case: Case, spec: Sometimes) -> Check:
-    spans = case.during(spec.during) if spec.during is not None else None
-    when = f" during {spec.during}" if spec.during is not None else ""
-    if spec.breaker is not None:
-        return _sometimes_breaker(case, spec, when)
-    requests = case.journal.requests if spans is None else case.requests_in(spans)
+    if spec.reaches is not None:
+        return _sometimes_reached(case, spec)
+    if spec.skipped is not None:
+        return _sometimes_skipped(case, spec)
+    when = _when(spec)
     if spec.served_by is not None:
         name = f"requests served by {spec.served_by}{when}"
-        found = [r for r in requests if served_by(r) == spec.served_by]
     else:
         name = f"requests refused with {spec.refused}{when}"
-        found = [r for r in requests if r.outcome == "refused" and r.code == spec.refused]
-    limit = spec.requests
-    held = limit is None or limit.holds(len(found))
-    evidence = [case.evidence("the first such request", r.intended_ns, r.request_id) for r in found[:1]]
-    return _seen(case, spec, name, held, f"{len(found)} requests", evidence, "" if limit is None else limit.text)
+    count, first = 0, None
+    for request in case.journal.requests if spec.during is None else case.requests_in(case.during(spec.during)):
+        if spec.served_by is not None:
+            counts = served_by(request) == spec.served_by
+        else:
+            counts = request.outcome == "refused" and request.code == spec.refused
+        count += counts
+        first = request if counts and first is None else first
+    evidence = [case.evidence("the first such request", first.intended_ns, first.request_id)] if first else []
+    return _counted(case, spec, name, count, evidence)
 
 
-def _sometimes_breaker(case: Case, spec: Sometimes, when: str) -> Check:
-    name = f"the breaker of {spec.breaker} reaches {spec.reaches}{when}"
+def _sometimes_skipped(case: Case, spec: Sometimes) -> Check:
+    """Count the requests of which a provider was left out, by the time at which the router left it out."""
+    why = f" for {spec.reason}" if spec.reason is not None else ""
+    name = f"requests that left out {spec.skipped}{why}{_when(spec)}"
+    if not case.journal.observes("attempt"):
+        return unobservable("sometimes", name, "attempt")
+    skips = case.journal.skips
+    if spec.during is not None:
+        skips = skips.within((span.start_ns, span.end_ns) for span in case.during(spec.during))
+    found: set[str] = set()
+    evidence: list[Evidence] = []
+    for timed in skips:
+        if timed.event.provider == spec.skipped and spec.reason in (None, timed.event.reason):
+            found.add(timed.event.request_id)
+            if not evidence:
+                text = f"{spec.skipped} was left out: {timed.event.reason}"
+                evidence = [case.evidence(text, timed.mono_ns, timed.event.request_id)]
+    return _counted(case, spec, name, len(found), evidence)
+
+
+def _sometimes_reached(case: Case, spec: Sometimes) -> Check:
+    """A breaker that reaches a state, or response times that grow slow or fast again, in any worker."""
+    what = f"the breaker of {spec.breaker}" if spec.breaker is not None else f"the latency of {spec.latency}"
+    name = f"{what} reaches {spec.reaches}{_when(spec)}"
     if not case.journal.observes("breaker"):
         return unobservable("sometimes", name, "breaker")
     spans = case.during(spec.during) if spec.during is not None else None
     reached = [
-        timed
-        for timed in case.journal.breakers
-        if timed.event.provider == spec.breaker
+        (timed.mono_ns, text)
+        for timed, text in (_breaker_changes(case) if spec.breaker is not None else _latency_changes(case))
+        if timed.event.provider == (spec.breaker or spec.latency)
         and timed.event.to == spec.reaches
         and (spans is None or any(span.holds(timed.mono_ns) for span in spans))
     ]
-    text = f"the breaker of {spec.breaker} became {spec.reaches}"
-    evidence = [case.evidence(f"{text} in {t.event.worker}: {t.event.cause}", t.mono_ns) for t in reached[:1]]
+    evidence = [case.evidence(f"{what} became {spec.reaches} {text}", at_ns) for at_ns, text in reached[:1]]
     return _seen(case, spec, name, bool(reached), f"{len(reached)} times", evidence, ">= 1")
+
+
+def _breaker_changes(case: Case) -> Iterator[tuple[Timed[BreakerChange], str]]:
+    return ((timed, f"in {timed.event.worker}: {timed.event.cause}") for timed in case.journal.breakers)
+
+
+def _latency_changes(case: Case) -> Iterator[tuple[Timed[LatencyChange], str]]:
+    for timed in case.journal.latencies:
+        change = timed.event
+        yield timed, f"in {change.worker}: {change.average_ms:.0f} ms on average, limit {change.limit_ms:.0f} ms"
+
+
+def _when(spec: Sometimes) -> str:
+    return f" during {spec.during}" if spec.during is not None else ""
+
+
+def _counted(case: Case, spec: Sometimes, name: str, count: int, evidence: list[Evidence]) -> Check:
+    limit = spec.requests
+    held = limit is None or limit.holds(count)
+    return _seen(case, spec, name, held, f"{count} requests", evidence, "" if limit is None else limit.text)
 
 
 def _seen(
@@ -124,7 +179,8 @@ def _seen(
     if spec.during is not None:
         depends = {spec.during}
     else:
-        aimed = {fault.id for fault in case.scenario.faults if spec.breaker in (None, fault.target)}
+        watched = spec.breaker or spec.latency
+        aimed = {fault.id for fault in case.scenario.faults if watched in (None, fault.target)}
         depends = aimed or set(case.specs)
     unmet = sorted(depends - case.met)
     verdict = Verdict.PASS if held else Verdict.INVALID if unmet else Verdict.FAIL
@@ -153,4 +209,11 @@ def _threshold(case: Case, spec: Threshold) -> Check:
     else:
         windows, when = [case.journal.requests], ""
     name = f"{spec.metric} {spec.limit.text}{when}"
-    return judge_limit(case, name, spec.metric, spec.limit, windows, severity=spec.severity)
+    check = judge_limit(case, name, spec.metric, spec.limit, windows, severity=spec.severity)
+    unmet = sorted(case.specs.keys() - case.met)
+    # That something takes at least so long is no promise of the system: it says that a fault was felt.
+    is_claim = spec.limit.unit == "s" and spec.limit.comparison in (">=", ">")
+    if check.verdict is Verdict.FAIL and is_claim and unmet:
+        reason = f"{check.reason.removesuffix('.')}; but nobody met {', '.join(unmet)}."
+        return msgspec.structs.replace(check, verdict=Verdict.INVALID, reason=reason)
+    return check

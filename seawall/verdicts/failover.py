@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from router.catalogue import resolve
 from router.errors import RequestError
 from router.models import FAILOVER_CHAIN
-from seawall.journal.events import Attempt
 from seawall.verdicts.case import Case
 from seawall.verdicts.checks import invariant, unobservable
-from seawall.verdicts.model import Check, Evidence
+from seawall.verdicts.model import Check
 
 __all__ = ["fails_over_in_order", "preferred_of", "wrong_order"]
 
 _NAME = "failover follows the chain"
+_NOBODY: frozenset[str] = frozenset()
 _CHAIN = tuple(str(provider) for provider in FAILOVER_CHAIN)
 
 
@@ -23,28 +22,38 @@ def fails_over_in_order(case: Case) -> Check:
     """Each request's attempts follow the chain, the preferred provider first, nobody passed over without a skip."""
     if not case.journal.observes("attempt"):
         return unobservable("invariant", _NAME, "attempt")
-    attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
-    for attempt in case.journal.attempts:
-        attempts[attempt.request_id].append(attempt)
-    skipped: defaultdict[str, set[str]] = defaultdict(set)
-    slow: defaultdict[str, set[str]] = defaultdict(set)
-    for timed in case.journal.skips:
-        skip = timed.event
-        (slow if skip.reason == "slow" else skipped)[skip.request_id].add(skip.provider)
-    preferred, fast = preferred_of(case), _provider_of(case, _setting(case, "LATENCY_FAILOVER_MODEL", "claude-haiku"))
+    skipped, slow = _skipped(case)
+    preferred, fast = preferred_of(case), _provider_of(case, case.setting("LATENCY_FAILOVER_MODEL", "claude-haiku"))
     spiking = {timed.event.provider for timed in case.journal.latencies if timed.event.to == "slow"}
-    found: list[Evidence] = []
-    for request_id, made in attempts.items():
-        gone, late = skipped.get(request_id, set[str]()), slow.get(request_id, set[str]())
+    asked = case.asked
+
+    def problem(request_id: str) -> str | None:
+        gone, late = skipped.get(request_id, _NOBODY), slow.get(request_id, _NOBODY)
         # A slow provider may be skipped for a weightier reason, and still the fast model goes first.
         takes_over = preferred in late or (preferred in gone and preferred in spiking)
-        providers = [attempt.provider for attempt in sorted(made, key=lambda attempt: attempt.n)]
-        problem = wrong_order(
-            providers, skipped=gone, slow=late, preferred=preferred, fast=fast if takes_over else None
-        )
-        if problem is not None:
-            found.append(case.evidence(problem, made[0].start_ns, request_id))
-    return invariant(_NAME, found, examined=len(attempts), of="requests")
+        providers = [provider for _, provider, _ in asked[request_id]]
+        return wrong_order(providers, skipped=gone, slow=late, preferred=preferred, fast=fast if takes_over else None)
+
+    wrong = {request_id: text for request_id in asked if (text := problem(request_id)) is not None}
+    started: dict[str, int] = {}
+    for attempt in case.journal.attempts if wrong else ():
+        if attempt.request_id in wrong:
+            started.setdefault(attempt.request_id, attempt.start_ns)
+    found = (case.evidence(text, started[request_id], request_id) for request_id, text in wrong.items())
+    return invariant(_NAME, found, examined=len(asked), of="requests")
+
+
+def _skipped(case: Case) -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
+    """Return who was passed over by request, and who was put last for being slow."""
+    once: dict[frozenset[str], frozenset[str]] = {}
+    skipped: dict[str, frozenset[str]] = {}
+    slow: dict[str, frozenset[str]] = {}
+    for timed in case.journal.skips:
+        skip = timed.event
+        kind = slow if skip.reason == "slow" else skipped
+        providers = kind.get(skip.request_id, _NOBODY) | {skip.provider}
+        kind[skip.request_id] = once.setdefault(providers, providers)
+    return skipped, slow
 
 
 def preferred_of(case: Case) -> str | None:
@@ -83,13 +92,9 @@ def wrong_order(
     return f"asked {_arrows(providers)} where the plan is {_arrows(expected)}"
 
 
-def _setting(case: Case, name: str, default: str) -> str:
-    return case.journal.header.settings.get(name, default) if case.journal.header is not None else default
-
-
 def _provider_of(case: Case, model: str) -> str | None:
     try:
-        return str(resolve(model, _setting(case, "OLLAMA_MODEL", "llama3")).provider)
+        return str(resolve(model, case.setting("OLLAMA_MODEL", "llama3")).provider)
     except RequestError:
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seawall.verdicts import answers, calls, failover, spending, transitions, undoing
+from seawall.verdicts import answers, calls, failover, pauses, secrets, spending, transitions, undoing
 from seawall.verdicts.case import Case
 from seawall.verdicts.model import Check
 
@@ -17,20 +17,28 @@ INVARIANTS: tuple[Callable[[Case], Check], ...] = (
     answers.not_hung,
     answers.refused_cleanly,
     failover.fails_over_in_order,
+    calls.air_gap_holds,
     calls.no_call_while_open,
     calls.one_probe_at_a_time,
+    pauses.retry_after_is_not_waited_for,
+    pauses.retry_after_is_obeyed,
     calls.calls_are_attempts,
     calls.successes_are_calls,
-    calls.retry_after_is_obeyed,
-    calls.air_gap_holds,
+    calls.answers_are_successes,
     transitions.transitions_are_legal,
+    transitions.openings_have_failures,
     transitions.closings_have_a_probe,
     transitions.not_stuck,
     spending.spend_within_limit,
     spending.reservations_are_closed,
     spending.total_is_the_sum,
     undoing.faults_keep_their_windows,
+    secrets.nothing_is_told,
 )
+"""
+What clients suffer first, then what the router does, then what it says of itself: of two checks that the same request
+breaks, the first is the one that tells why.
+"""
 
 
 def check_invariants(case: Case) -> list[Check]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
+from collections.abc import Iterator
 
 import msgspec
 
 from seawall.journal.events import Attempt, CallRecord
+from seawall.journal.packed import Packed
 from seawall.journal.view import Journal
 
-__all__ = ["Joined", "join"]
+__all__ = ["Joined", "Joins", "join"]
+
+_NOBODY = -1
+_ERRORS_FROM = 400
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -29,21 +35,46 @@ class Joined(msgspec.Struct, frozen=True):
         return self.call.end_ns if self.attempt is None else self.attempt.end_ns
 
 
-def join(journal: Journal) -> tuple[Joined, ...]:
+class Joins:
+    """Every call with the attempt that made it, in order of arrival."""
+
+    def __init__(self, calls: Packed[CallRecord], attempts: Packed[Attempt], made_by: array[int]) -> None:
+        self._calls, self._attempts, self._made_by = calls, attempts, made_by
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[Joined]:
+        for call, place in zip(self._calls, self._made_by, strict=True):
+            yield Joined(call, None if place == _NOBODY else self._attempts[place])
+
+    def answered(self) -> bytearray:
+        """Return for each attempt whether its call was completed, and not with an error status, in their order."""
+        flags = bytearray(len(self._attempts))
+        for call, place in zip(self._calls, self._made_by, strict=True):
+            if place != _NOBODY and call.completed and (call.status is None or call.status < _ERRORS_FROM):
+                flags[place] = True
+        return flags
+
+
+def join(journal: Journal) -> Joins:
     """
-    Pair calls and attempts of the same request and provider, each used once; return one pair a call, by arrival.
+    Pair calls and attempts of the same request and provider, each used once.
 
     A call belongs to the last attempt that had started when it arrived: an attempt that died on the way, or a call
     that was made twice, must not shift the pairs after it.
     """
-    waiting: defaultdict[tuple[str, str], list[Attempt]] = defaultdict(list)
-    for attempt in journal.attempts:
-        waiting[attempt.request_id, attempt.provider].append(attempt)
-    pairs: list[Joined] = []
+    made_by = array("q")
+    waiting: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    attempts = enumerate(journal.attempts)
+    upcoming = next(attempts, None)
     for call in journal.calls:
-        candidates = waiting.get((call.request_id, call.provider), []) if call.request_id is not None else []
-        made_by = next((a for a in reversed(candidates) if a.start_ns <= call.arrival_ns), None)
-        if made_by is not None:
-            candidates.remove(made_by)
-        pairs.append(Joined(call, made_by))
-    return tuple(pairs)
+        while upcoming is not None and upcoming[1].start_ns <= call.arrival_ns:
+            waiting[upcoming[1].request_id, upcoming[1].provider].append(upcoming[0])
+            upcoming = next(attempts, None)
+        key = (call.request_id or "", call.provider)
+        places = waiting.get(key) if call.request_id is not None else None
+        made_by.append(places.pop() if places else _NOBODY)
+        if places == []:
+            del waiting[key]  # most requests have one attempt: this keeps few of them in memory
+    return Joins(journal.calls, journal.attempts, made_by)

@@ -6,6 +6,8 @@ Pure: the same journal gives the same verdict years later, whatever order its li
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from seawall.journal.view import Journal
 from seawall.scenario.loader import load_text
 from seawall.scenario.model import Scenario
@@ -51,27 +53,38 @@ def judge_scenario(journal: Journal, scenario: Scenario) -> RunVerdict:
     verdict = worst([check.verdict for check in checks if check.group != "undo"])
     return RunVerdict(
         verdict=verdict,
-        why=_shown(case, figures) if verdict is Verdict.PASS else _why(checks, verdict),
+        why=_shown(case, figures) if verdict is Verdict.PASS else _why(case, checks, verdict),
         checks=checks,
         undone=undone(case),
         figures=figures,
     )
 
 
-def _why(checks: tuple[Check, ...], verdict: Verdict) -> str:
-    """Return the first violation of the worst kind in one sentence: the earliest, what has no time last."""
+def _why(case: Case, checks: tuple[Check, ...], verdict: Verdict) -> str:
+    """
+    Return the first violation of the worst kind in one sentence: the earliest, what has no time last.
+
+    What happened to a request counts from the moment at which that was due, so that of all that one request broke the
+    first check tells: causes stand before their consequences there.
+    """
     guilty = [check for check in checks if check.verdict is verdict and check.group != "undo"]
-    first = min(guilty, key=_moment)
+    named = {check.evidence[0].request_id for check in guilty if check.evidence} - {None}
+    due_s = {
+        request.request_id: case.journal.seconds(request.intended_ns)
+        for request in case.journal.requests
+        if request.request_id in named
+    }
+    first = min(guilty, key=lambda check: _moment(check, due_s))
     detail = sentence(first.evidence[0]) + "." if first.evidence else first.reason
     more = f" ({len(guilty)} checks say so.)" if len(guilty) > 1 else ""
     return f"{first.name}: {detail}{more}"
 
 
-def _moment(check: Check) -> tuple[float, bool]:
+def _moment(check: Check, due_s: Mapping[str, float]) -> tuple[float, bool]:
     first = check.evidence[0] if check.evidence else None
     if first is None or first.at_s is None:
         return (float("inf"), first is None or first.request_id is None)
-    return (first.at_s, False)
+    return (due_s.get(first.request_id or "", first.at_s), False)
 
 
 def _shown(case: Case, figures: dict[str, float | None]) -> str:
@@ -82,8 +95,12 @@ def _shown(case: Case, figures: dict[str, float | None]) -> str:
     parts.append(f"faults met: {', '.join(faults)}" if faults else "no fault was planned")
     for fault_id in faults:
         steps = (("detected", "detect"), ("failed over", "fail_over"), ("recovered", "recover"))
-        times = [(words, figures[f"time_to_{name}_s:{fault_id}"]) for words, name in steps]
-        said = [f"{words} after {seconds:.3f} s" for words, seconds in times if seconds is not None]
+        times = [(words, name, figures[f"time_to_{name}_s:{fault_id}"]) for words, name in steps]
+        said = [
+            f"{words} {seconds:.3f} s after its {'healing' if name == 'recover' else 'injection'}"
+            for words, name, seconds in times
+            if seconds is not None
+        ]
         parts.append(f"{fault_id} {', '.join(said) or 'moved no traffic'}")
     return "; ".join(parts) + "."
 

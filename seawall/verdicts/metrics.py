@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
 import msgspec
@@ -11,17 +12,28 @@ from seawall.journal.events import RequestRecord
 from seawall.scenario.model import Metric
 from seawall.scenario.quantities import Limit
 from seawall.verdicts.case import Case, percentile
-from seawall.verdicts.checks import absent, sentence, timely
+from seawall.verdicts.checks import absent, sentence, timely, unobservable
 from seawall.verdicts.model import Check, Evidence, Verdict
 
-__all__ = ["METRICS", "REQUESTS_FOR_P99", "REQUESTS_FOR_RATE", "Measured", "judge_limit", "measure", "shown"]
+__all__ = [
+    "METRICS",
+    "REQUESTS_FOR_P99",
+    "REQUESTS_FOR_RATE",
+    "Measured",
+    "durations_of",
+    "judge_limit",
+    "measure",
+    "shown",
+]
 
 METRICS: tuple[str, ...] = get_args(Metric)
 REQUESTS_FOR_P99 = 100
 REQUESTS_FOR_RATE = 20
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
-Unit = Literal["s", "share", "count"]
+_NOT_SENT = frozenset({"dropped", "process_died"})
+
+Unit = Literal["s", "share", "count", "usd"]
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,30 +44,53 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     unit: Unit
 
 
-def measure(case: Case, metric: str, requests: Sequence[RequestRecord]) -> Measured:
+def measure(case: Case, metric: str, requests: Collection[RequestRecord]) -> Measured:
     """
     Return `metric` over `requests`.
 
     Rates are shares of the requests that were sent; of `success_rate` refusals that the scenario allows are no part.
     Latencies run from the intended start: to the end over whole answers, to the first token over whole streams, to
-    the end over refusals.
+    the end over refusals. `spend_usd` is what the run has paid, whatever the requests.
     """
-    sent = [request for request in requests if request.outcome not in ("dropped", "process_died")]
-    if metric == "requests":
-        return Measured(value=len(sent), requests=len(sent), unit="count")
-    if metric == "success_rate":
-        counted = [request for request in sent if not case.is_allowed(request)]
-        whole = sum(request.outcome == "whole" for request in counted)
-        return Measured(value=whole / len(counted) if counted else None, requests=len(sent), unit="share")
-    if metric == "refused_rate":
-        refused = sum(request.outcome == "refused" for request in sent)
-        return Measured(value=refused / len(sent) if sent else None, requests=len(sent), unit="share")
+    if metric == "spend_usd":
+        closed = (timed.event for timed in case.journal.spends if timed.event.action != "reserve")
+        spent = sum(step.micro_usd for step in closed) / 1_000_000
+        return Measured(value=spent if case.journal.observes("spend") else None, requests=len(requests), unit="usd")
+    if metric in ("requests", "success_rate", "refused_rate"):
+        return _counted(case, metric, requests)
     what, _, quantile = metric.rpartition("_")
-    if what == "first_token":
-        sent = [request for request in sent if request.stream]
-    durations = sorted(d for request in sent if (d := _duration_ns(what, request)) is not None)
+    sent, durations = durations_of(what, requests)
     value = percentile(durations, _QUANTILES[quantile])
-    return Measured(value=None if value is None else value / 1e9, requests=len(sent), unit="s")
+    return Measured(value=None if value is None else value / 1e9, requests=sent, unit="s")
+
+
+def durations_of(what: str, requests: Iterable[RequestRecord]) -> tuple[int, Sequence[int]]:
+    """Return how many of `requests` count for `latency`, `first_token` or `refusal_latency`, and these, sorted."""
+    sent = 0
+    durations = array("q")
+    for request in requests:
+        if request.outcome in _NOT_SENT or (what == "first_token" and not request.stream):
+            continue
+        sent += 1
+        duration_ns = _duration_ns(what, request)
+        if duration_ns is not None:
+            durations.append(duration_ns)
+    return sent, array("q", sorted(durations))
+
+
+def _counted(case: Case, metric: str, requests: Iterable[RequestRecord]) -> Measured:
+    sent = allowed = whole = refused = 0
+    for request in requests:
+        if request.outcome in _NOT_SENT:
+            continue
+        sent += 1
+        whole += request.outcome == "whole"
+        refused += request.outcome == "refused"
+        allowed += case.is_allowed(request)
+    if metric == "requests":
+        return Measured(value=sent, requests=sent, unit="count")
+    part, of = (refused, sent) if metric == "refused_rate" else (whole, sent - allowed)
+    return Measured(value=part / of if of else None, requests=sent, unit="share")
 
 
 def judge_limit(
@@ -63,7 +98,7 @@ def judge_limit(
     name: str,
     metric: str,
     limit: Limit,
-    windows: Sequence[Sequence[RequestRecord]],
+    windows: Sequence[Collection[RequestRecord]],
     *,
     group: str = "threshold",
     severity: str = "required",
@@ -73,6 +108,8 @@ def judge_limit(
 
     `invalid` where a window has too few requests for the metric, nothing to measure it on, or the limit another unit.
     """
+    if metric == "spend_usd" and not case.journal.observes("spend"):
+        return unobservable(group, name, "spend", limit=limit.text, severity=severity)
     if not windows:
         reason = f"The time that {metric} is measured over never came."
         return absent(group, name, reason, limit=limit.text)
@@ -112,6 +149,8 @@ def shown(value: float, unit: Unit) -> str:
             return f"{value * 100:.2f} %"
         case "s":
             return f"{value * 1000:.1f} ms"
+        case "usd":
+            return f"{value:.6f} USD"
         case _:
             return f"{value:g}"
 
@@ -145,22 +184,23 @@ def _distance(limit: Limit, value: float) -> float:
             return abs(value - limit.value)
 
 
-def _culprits(case: Case, metric: str, limit: Limit, window: Sequence[RequestRecord]) -> list[Evidence]:
-    if metric == "success_rate":
-        hurt = [r for r in window if r.outcome != "whole" and not case.is_allowed(r)]
-        return [case.evidence(f"{r.outcome}: {_detail(r)}", r.intended_ns, r.request_id) for r in hurt]
-    if metric == "refused_rate":
-        refused = [r for r in window if r.outcome == "refused"]
-        return [case.evidence(f"refused: {_detail(r)}", r.intended_ns, r.request_id) for r in refused]
-    if metric == "requests":
-        return []
+def _culprits(case: Case, metric: str, limit: Limit, window: Iterable[RequestRecord]) -> Iterator[Evidence]:
+    """Yield the requests that put the metric on the wrong side."""
+    if metric in ("requests", "spend_usd"):
+        return
     what, _, _ = metric.rpartition("_")
-    timed = [(r, (_duration_ns(what, r) or 0) / 1e9) for r in window]
-    return [
-        case.evidence(f"took {seconds * 1000:.1f} ms", r.intended_ns, r.request_id)
-        for r, seconds in timed
-        if seconds and not limit.holds(seconds)
-    ]
+    for request in window:
+        text = None
+        if metric == "success_rate":
+            hurts = request.outcome != "whole" and not case.is_allowed(request)
+            text = f"{request.outcome}: {_detail(request)}" if hurts else None
+        elif metric == "refused_rate":
+            text = f"refused: {_detail(request)}" if request.outcome == "refused" else None
+        else:
+            seconds = (_duration_ns(what, request) or 0) / 1e9
+            text = f"took {seconds * 1000:.1f} ms" if seconds and not limit.holds(seconds) else None
+        if text is not None:
+            yield case.evidence(text, request.intended_ns, request.request_id)
 
 
 def _detail(request: RequestRecord) -> str:

@@ -79,3 +79,9 @@ class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """The second axis: whether every fault was verified undone; None when no fault was injected."""
     figures: dict[str, float | None]
     """Figures of the run by name with the unit in the name (`success_rate`, `latency_ms_p99`, …)."""
+
+    @property
+    def told(self) -> Check | None:
+        """The check that `why` tells of; None of a run that passed."""
+        guilty = (check for check in self.checks if check.verdict is self.verdict and check.group != "undo")
+        return next((check for check in guilty if self.why.startswith(f"{check.name}: ")), None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from seawall.scenario.model import SteadyState
 from seawall.scenario.quantities import Limit
-from seawall.verdicts.case import Case, Span
+from seawall.verdicts.case import Case
 from seawall.verdicts.checks import absent
 from seawall.verdicts.metrics import judge_limit
 from seawall.verdicts.model import Check
+from seawall.verdicts.spans import Span
 
 __all__ = ["check_steady_state"]
 

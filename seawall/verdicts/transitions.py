@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from itertools import pairwise
 
-from seawall.journal.events import Attempt, BreakerChange
+from seawall.journal.events import BreakerChange
 from seawall.verdicts.breakers import PROBE_NS, changes_of
 from seawall.verdicts.case import Case
 from seawall.verdicts.checks import invariant, unobservable
 from seawall.verdicts.model import Check, Evidence
 
-__all__ = ["HALF_OPEN_MAX_S", "closings_have_a_probe", "not_stuck", "transitions_are_legal"]
+__all__ = [
+    "HALF_OPEN_MAX_S",
+    "closings_have_a_probe",
+    "not_stuck",
+    "openings_have_failures",
+    "transitions_are_legal",
+]
 
 HALF_OPEN_MAX_S = 30.0
 """A probe ends within its timeouts; a breaker that waits longer than this lost it."""
+_NO_FAILURES = frozenset({400, 401, 403, 404, 413, 422})
 _LEGAL = {("closed", "open"), ("open", "half_open"), ("half_open", "closed"), ("half_open", "open")}
 
 
@@ -41,10 +49,15 @@ def closings_have_a_probe(case: Case) -> Check:
     for kind in ("breaker", "attempt"):
         if not case.journal.observes(kind):
             return unobservable("invariant", name, kind)
-    answered: defaultdict[tuple[str, str], list[Attempt]] = defaultdict(list)
+    answered: defaultdict[tuple[str, str], tuple[array[int], array[int]]] = defaultdict(
+        lambda: (array("q"), array("q"))
+    )
+    moved = {(timed.event.worker, timed.event.provider) for timed in case.journal.breakers}
     for attempt in case.journal.attempts:
-        if attempt.first_byte_ns is not None:
-            answered[attempt.worker, attempt.provider].append(attempt)
+        if attempt.first_byte_ns is not None and (attempt.worker, attempt.provider) in moved:
+            starts, first_bytes = answered[attempt.worker, attempt.provider]
+            starts.append(attempt.start_ns)
+            first_bytes.append(attempt.first_byte_ns)
     found: list[Evidence] = []
     examined = 0
     for (worker, provider), changes in changes_of(case.journal).items():
@@ -53,10 +66,42 @@ def closings_have_a_probe(case: Case) -> Check:
             if timed.event.to != "closed":
                 continue
             examined += 1
-            if not _has_probe(attempts, before.mono_ns, timed.mono_ns):
+            if not _has_probe(*attempts, before.mono_ns, timed.mono_ns):
                 text = f"{worker} closed its breaker of {provider} without a probe that was answered"
                 found.append(case.evidence(text, timed.mono_ns))
     return invariant(name, found, examined=examined, of="closings")
+
+
+def openings_have_failures(case: Case) -> Check:
+    """
+    A breaker opens only after as many failures as its threshold, of a kind that says something of the provider.
+
+    A request that is itself at fault (400, 413, 422) or was given up counts as none. Nor does a wrong key or model.
+    """
+    name = "only failures of the provider open a breaker"
+    for kind in ("breaker", "attempt"):
+        if not case.journal.observes(kind):
+            return unobservable("invariant", name, kind)
+    threshold = int(case.setting("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3"))
+    failures: defaultdict[tuple[str, str], array[int]] = defaultdict(lambda: array("q"))
+    for attempt in case.journal.attempts:
+        ends = failures[attempt.worker, attempt.provider]
+        if attempt.outcome == "failed" and attempt.status not in _NO_FAILURES:
+            ends.append(attempt.end_ns)
+    found: list[Evidence] = []
+    examined = 0
+    for worker, provider in failures.keys() & changes_of(case.journal).keys():
+        ends = sorted(failures[worker, provider])
+        for closed, opened in pairwise(case.periods.of(worker, provider)):
+            if closed.state != "closed" or opened.state != "open":
+                continue
+            examined += 1
+            last = bisect_left(ends, opened.start_ns + PROBE_NS)  # the attempt is reported after what it led to
+            count = last - bisect_left(ends, closed.start_ns)
+            if count < threshold:
+                text = f"{worker} opened its breaker of {provider} after {count} failures that count, not {threshold}"
+                found.append(case.evidence(text, opened.start_ns))
+    return invariant(name, found, examined=examined, of="openings")
 
 
 def not_stuck(case: Case) -> Check:
@@ -85,7 +130,6 @@ def _problem(change: BreakerChange, state: str, generation: int | None) -> str |
     return None
 
 
-def _has_probe(attempts: list[Attempt], half_open_ns: int, closed_ns: int) -> bool:
-    first = bisect_left(attempts, half_open_ns - PROBE_NS, key=lambda attempt: attempt.start_ns)
-    last = bisect_left(attempts, closed_ns + 1, key=lambda attempt: attempt.start_ns)
-    return any((attempt.first_byte_ns or 0) <= closed_ns for attempt in attempts[first:last])
+def _has_probe(starts: array[int], first_bytes: array[int], half_open_ns: int, closed_ns: int) -> bool:
+    first, last = bisect_left(starts, half_open_ns - PROBE_NS), bisect_left(starts, closed_ns + 1)
+    return any(first_byte_ns <= closed_ns for first_byte_ns in first_bytes[first:last])

@@ -27,13 +27,14 @@ def faults_keep_their_windows(case: Case) -> Check:
         ]
         for fault_id, trace in case.journal.faults.items()
     }
-    marked = [call for call in case.journal.calls if call.behaviour != "healthy"]
-    found = [
+    found = (
         case.evidence(f"{call.provider} behaved by fault {call.behaviour}", call.arrival_ns, call.request_id)
-        for call in marked
+        for call in case.journal.calls
+        if call.behaviour != "healthy"
         if not any(start <= call.arrival_ns <= end for start, end in windows.get(call.behaviour, ()))
-    ]
-    return invariant(name, found, examined=len(marked), of="calls that met a fault", verdict=Verdict.INVALID)
+    )
+    examined = sum(call.behaviour != "healthy" for call in case.journal.calls)
+    return invariant(name, found, examined=examined, of="calls that met a fault", verdict=Verdict.INVALID)
 
 
 def undone(case: Case) -> bool | None:

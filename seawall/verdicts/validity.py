@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+
+from seawall.journal.faults import FaultInterval
 from seawall.journal.view import MERGE_SOURCE
 from seawall.verdicts.answers import planned_count
 from seawall.verdicts.case import Case, percentile
@@ -68,11 +72,13 @@ def _is_complete(case: Case) -> Check:
     requests = case.journal.requests
     if not requests:
         return absent("validity", name, "No request was recorded.")
-    evidence = [
-        case.evidence(f"the load generator let it go: {r.problem or r.outcome}", r.intended_ns, r.request_id)
-        for r in requests
-        if r.outcome in ("dropped", "process_died")
-    ]
+    evidence = list(
+        timely(
+            case.evidence(f"the load generator let it go: {r.problem or r.outcome}", r.intended_ns, r.request_id)
+            for r in requests
+            if r.outcome in ("dropped", "process_died")
+        )
+    )
     planned = planned_count(case)
     if planned is not None and planned != len(requests):
         evidence.append(case.evidence(f"{planned} requests were planned and {len(requests)} recorded"))
@@ -88,26 +94,24 @@ def _is_complete(case: Case) -> Check:
 
 def _generator_kept_time(case: Case) -> Check:
     name = "the load generator kept its times"
-    sent = [request for request in case.journal.requests if request.sent_ns is not None]
-    lags = {id(request): ((request.sent_ns or 0) - request.intended_ns) for request in sent}
-    ordered = sorted(lags.values())
-    p99_ms, max_ms = ((percentile(ordered, share) or 0) / 1e6 for share in (0.99, 1.0))
-    evidence: list[Evidence] = []
+    lags = array("q", sorted(r.sent_ns - r.intended_ns for r in case.journal.requests if r.sent_ns is not None))
+    p99_ms, max_ms = ((percentile(lags, share) or 0) / 1e6 for share in (0.99, 1.0))
+    evidence: tuple[Evidence, ...] = ()
     if p99_ms > LAG_P99_MS or max_ms > LAG_MAX_MS:
         bound_ns = (LAG_MAX_MS if max_ms > LAG_MAX_MS else LAG_P99_MS) * 1e6
-        evidence = [
-            case.evidence(f"sent {lags[id(r)] / 1e6:.1f} ms late", r.intended_ns, r.request_id)
-            for r in sent
-            if lags[id(r)] > bound_ns
-        ]
+        late = (r for r in case.journal.requests if r.sent_ns is not None and r.sent_ns - r.intended_ns > bound_ns)
+        evidence = timely(
+            case.evidence(f"sent {((r.sent_ns or 0) - r.intended_ns) / 1e6:.1f} ms late", r.intended_ns, r.request_id)
+            for r in late
+        )
     return _check(
         case,
         name,
         evidence,
         figure=f"p99 {p99_ms:.1f} ms, max {max_ms:.1f} ms",
         limit=f"p99 <= {LAG_P99_MS:g} ms, max <= {LAG_MAX_MS:g} ms",
-        held=f"{len(sent)} requests left on time." if sent else "Nothing to examine: no request left.",
-        examined=len(sent),
+        held=f"{len(lags)} requests left on time." if lags else "Nothing to examine: no request left.",
+        examined=len(lags),
     )
 
 
@@ -139,12 +143,27 @@ def _fault_was_met(case: Case, fault_id: str) -> Check:
         moment_ns = interval.active_ns or interval.injected_ns
         if interval.active_ns is None:
             evidence.append(case.evidence(f"fault {fault_id} never took effect{why}", moment_ns))
-        elif not interval.met or not case.was_touched(fault_id, interval):
+        elif not _is_met(case, fault_id, interval):
             evidence.append(case.evidence(f"fault {fault_id} was in force, but nobody met it{why}", moment_ns))
-    met = len(intervals) - len(evidence)
-    times = f"{met} of {len(intervals)} times"
+    planned = _occurrences(case, fault_id)
+    if len(intervals) < planned:
+        evidence.append(case.evidence(f"fault {fault_id} was injected {len(intervals)} of {planned} times{why}"))
+    met = sum(_is_met(case, fault_id, interval) for interval in intervals)
+    times = f"{met} of {max(planned, len(intervals))} times"
     held = f"Fault {fault_id} was in force and met {times}."
     return _check(case, name, evidence, figure=times, held=held, examined=len(intervals))
+
+
+def _is_met(case: Case, fault_id: str, interval: FaultInterval) -> bool:
+    return interval.active_ns is not None and interval.met and case.was_touched(fault_id, interval)
+
+
+def _occurrences(case: Case, fault_id: str) -> int:
+    """Return how often a fault was planned, as far as the run came to its planned end."""
+    end = case.journal.end
+    if fault_id not in case.specs or end is None or end.reason != "finished":
+        return 0
+    return len(case.scenario.occurrences(fault_id))
 
 
 def _valid(name: str, figure: str, reason: str, examined: int) -> Check:
@@ -154,7 +173,7 @@ def _valid(name: str, figure: str, reason: str, examined: int) -> Check:
 
 
 def _check(
-    case: Case, name: str, evidence: list[Evidence], *, figure: str, held: str, limit: str = "", examined: int = 1
+    case: Case, name: str, evidence: Sequence[Evidence], *, figure: str, held: str, limit: str = "", examined: int = 1
 ) -> Check:
     first = timely(evidence)
     return Check(

@@ -173,7 +173,7 @@ def test_marked_lines_begin_with_the_name() -> None:
 
 
 def test_headline_of_a_failure_has_check_amount_and_moment() -> None:
-    """The first line of a failure says which expectation, by how much and when, of the earliest violation."""
+    """The first line of a failure says which expectation, by how much and when, of the check that `why` tells of."""
     late = Check(
         group="eventually", name="gemini is back", verdict=Verdict.FAIL, figure="9 s", limit="8 s",
         margin="1 s outside", reason="It took too long.", evidence=(Evidence(text="closed", at_s=32.0),),
@@ -182,7 +182,9 @@ def test_headline_of_a_failure_has_check_amount_and_moment() -> None:
         group="threshold", name="success_rate", verdict=Verdict.FAIL, figure="97 %", limit=">= 99 %",
         margin="2 % outside", reason="Too few.", evidence=(Evidence(text="request 7 refused", at_s=8.25),),
     )  # fmt: skip
-    verdict = RunVerdict(verdict=Verdict.FAIL, why="w", checks=(late, early), undone=True, figures={})
+    verdict = RunVerdict(
+        verdict=Verdict.FAIL, why="success_rate: too few", checks=(late, early), undone=True, figures={}
+    )
     assert headline(verdict) == (
         "threshold: success_rate: 97 % (limit >= 99 %, 2 % outside). "
         "First at 8.25 s: request 7 refused. (2 checks failed.)"

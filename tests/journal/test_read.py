@@ -220,3 +220,35 @@ def test_requests_with_a_refusal_keep_their_code() -> None:
     run = Recording()
     run.add(ns(1), "load-2", request("000000", T0, code="all_clouds_down", outcome="refused"))
     assert run.journal().requests[0].code == "all_clouds_down"
+
+
+def test_an_event_that_cannot_be_kept_is_counted_and_the_rest_is_read(tmp_path: Path) -> None:
+    """A number that no clock shows is somebody else's: told as a problem, never a traceback."""
+    run = healthy(seconds=2)
+    run.of(RequestRecord)[3].end_ns = 2**70
+    journal = load_journal(written(run, tmp_path))
+    assert (len(journal.requests), journal.tally.bad_lines) == (39, 1)
+    assert "cannot be kept" in journal.tally.problems[0]
+
+
+def test_an_injection_that_failed_is_no_second_occurrence() -> None:
+    """It is told in the same phase as one that begins; one planned for another time is another."""
+    run = Recording()
+    for at_s, phase, planned_at_s, error in (
+        (1, "injecting", 1, None),
+        (2, "injecting", 1, "no"),
+        (5, "injecting", 5, "no"),
+    ):
+        fault = Fault(
+            id="f",
+            phase=phase,
+            target="gemini",
+            description="d",
+            planned_at_s=planned_at_s,
+            duration_s=1,
+            error=error,  # type: ignore[arg-type]
+        )
+        run.add(ns(at_s), HARNESS, fault)
+    trace = run.journal().faults["f"]
+    assert [(interval.injected_ns, interval.planned_at_s) for interval in trace.intervals] == [(ns(1), 1), (ns(5), 5)]
+    assert trace.errors == ["no", "no"]

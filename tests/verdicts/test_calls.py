@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from journal_builder import EMULATORS, SCENARIO, WORKER, Recording, healthy, ns
+from verdict_mutations import answered_by
 
 from router.models import FAILOVER_CHAIN
 from seawall.journal.events import Attempt, BreakerChange, CallRecord, End, Header, LatencyChange, Process, Skip, Spend
+from seawall.journal.view import index
 from seawall.verdicts.breakers import Period, place
 from seawall.verdicts.failover import wrong_order
 from seawall.verdicts.joins import Joined, join
@@ -141,12 +145,12 @@ def test_what_a_killed_gateway_could_not_write_is_not_held_against_it() -> None:
     for exit_s, verdict in ((15.05, Verdict.PASS), (14.0, Verdict.FAIL), (17.0, Verdict.FAIL)):
         run = healthy()
         run.drop(*run.of(Attempt, request_id="000300"))
-        run.add(ns(exit_s), "harness-1", Process(name="gateway-1", action="exit", pid=1, code=-9))
+        run.add(ns(exit_s), "harness-1", Process(name="gateway", action="exit", pid=100, code=-9))
         assert check(run, HAS_ATTEMPT).verdict is verdict
     run = healthy()
     run.drop(run.of(Spend, action="settle", request_id="000300")[0])
     assert check(run, CLOSED).verdict is Verdict.FAIL
-    run.add(ns(15.05), "harness-1", Process(name="gateway-1", action="exit", pid=1, code=-9))
+    run.add(ns(15.05), "harness-1", Process(name="gateway", action="exit", pid=100, code=-9))
     assert check(run, CLOSED).verdict is Verdict.PASS
 
 
@@ -251,9 +255,7 @@ def test_a_model_that_stands_for_no_provider_leaves_the_first_open() -> None:
     """Where each prompt chooses, any provider may be first, and the chain follows it."""
     run = healthy(SCENARIO.replace("stream: 30%}", "stream: 30%, model: auto}"))
     assert judge(run.journal()).verdict is Verdict.PASS
-    attempt = run.of(Attempt, request_id="000500")[0]
-    call = run.of(CallRecord, request_id="000500")[0]
-    attempt.provider = call.provider = "local"
+    answered_by(run, "000500", "local")
     assert judge(run.journal()).verdict is Verdict.PASS
 
 
@@ -317,10 +319,11 @@ def test_a_settlement_without_its_reservation_is_told_once() -> None:
 
 def test_a_change_of_the_day_ends_the_sum() -> None:
     """The total begins anew at midnight UTC: across it there is nothing to compare, and that is said."""
-    journal = healthy(seconds=2).journal()
-    first = journal.spends[0]
-    journal.spends[0] = copy(first, wall=first.wall - 86_400)
-    found = next(check for check in judge(journal).checks if check.name == SUM)
+    run = healthy(seconds=2)
+    stamped = run.stamped()
+    first = next(n for n, each in enumerate(stamped) if isinstance(each.event, Spend))
+    stamped[first] = copy(stamped[first], wall=stamped[first].wall - 86_400)
+    found = next(check for check in judge(index(stamped, Path("x"))).checks if check.name == SUM)
     assert (found.verdict, found.examined) == (Verdict.PASS, 0)
     assert "UTC day" in found.reason
 
@@ -330,7 +333,7 @@ def test_a_breaker_that_opens_outside_of_a_fault_is_no_figure_of_it() -> None:
     run = healthy()
     change = BreakerChange(worker="w", provider="gemini", from_state="closed", to="open", generation=1, cause="x")
     run.add(ns(2), "w", change)
-    assert judge(run.journal()).figures["time_to_detect_s:dark"] == 1.102
+    assert judge(run.journal()).figures["time_to_detect_s:dark"] == 1.202
 
 
 @pytest.mark.parametrize(("left_ms", "verdict"), [(60, "fail"), (40, "pass"), (-10, "pass")])

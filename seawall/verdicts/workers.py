@@ -1,0 +1,96 @@
+"""
+The ends of gateway workers, and what a fault that killed one explains. Pure.
+
+What was under way in a worker that a fault killed dies with it: the client sees its connection end, and neither
+attempt nor settlement can be written any more. None of that is the router's doing, so it is told and not held against
+it. That an answer was passed on as whole which was not is never explained by a death.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+import msgspec
+
+from seawall.journal.events import RequestRecord
+from seawall.journal.view import Journal
+from seawall.scenario.model import Scenario
+
+__all__ = ["DYING_NS", "Death", "deaths_of", "orphans_of"]
+
+DYING_NS = 1_000_000_000
+"""How long after the death of a worker its clients and providers may notice it."""
+_PART = "gateway"
+_BROKEN_OFF = frozenset({"error", "cut", "hung"})
+
+
+class Death(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of one gateway worker. A worker that takes its place is another, with breakers of its own."""
+
+    worker: str
+    """Its name in its own events, `gateway-<pid>`."""
+    from_ns: int
+    """When it was struck, or, where nothing struck it, `at_ns`."""
+    at_ns: int
+    """When the harness saw that it had ended."""
+    code: int | None
+    killed_by: str | None
+    """The id of the fault `process: kill` that was in force; None when no fault killed it."""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it could not end in order: by a signal, or with an exit code other than 0."""
+        return self.code not in (0, None)
+
+    def explains(self, request: RequestRecord) -> bool:
+        """Whether a request's connection may have died with this worker: under way then, and ended soon after."""
+        return (
+            self.killed_by is not None
+            and request.intended_ns <= self.at_ns
+            and self.from_ns <= request.end_ns <= self.at_ns + DYING_NS
+        )
+
+
+def deaths_of(journal: Journal, scenario: Scenario) -> tuple[Death, ...]:
+    """Return the ends of gateway workers, in order of time."""
+    kills = {fault.id for fault in scenario.faults if fault.target == _PART and fault.process == "kill"}
+    strikes = [
+        (interval.injected_ns, interval.healed_ns if interval.healed_ns is not None else journal.last_ns, fault_id)
+        for fault_id in sorted(kills & journal.faults.keys())
+        for interval in journal.faults[fault_id].intervals
+        if interval.injected_ns is not None
+    ]
+    deaths: list[Death] = []
+    for timed in journal.processes:
+        if timed.event.action != "exit" or not timed.event.name.startswith(_PART):
+            continue
+        at_ns, code = timed.mono_ns, timed.event.code
+        struck = [strike for strike in strikes if strike[0] <= at_ns <= strike[1] and code not in (0, None)]
+        deaths.append(
+            Death(
+                worker=f"{_PART}-{timed.event.pid}",
+                from_ns=struck[0][0] if struck else at_ns,
+                at_ns=at_ns,
+                code=code,
+                killed_by=struck[0][2] if struck else None,
+            )
+        )
+    return tuple(deaths)
+
+
+def orphans_of(journal: Journal, deaths: Iterable[Death]) -> dict[str, Death]:
+    """Return the requests that ended because a fault killed their worker, by id, with that worker's death."""
+    kills = [death for death in deaths if death.killed_by is not None]
+    orphans: dict[str, Death] = {}
+    for request in journal.requests if kills else ():
+        if request.outcome in _BROKEN_OFF:
+            orphans.update((request.request_id, death) for death in kills if death.explains(request))
+    if orphans:
+        # Another worker that has a part in the request is the one that answers for it.
+        reports = chain(journal.attempts, (timed.event for timed in journal.skips))
+        served = [(event.request_id, event.worker) for event in reports if event.request_id in orphans]
+        for request_id, worker in served:
+            if request_id in orphans and orphans[request_id].worker != worker:
+                del orphans[request_id]
+    return orphans
