@@ -183,12 +183,16 @@ def _seen(
         aimed = {fault.id for fault in case.scenario.faults if watched in (None, fault.target)}
         depends = aimed or set(case.specs)
     unmet = sorted(depends - case.met)
-    verdict = Verdict.PASS if held else Verdict.INVALID if unmet else Verdict.FAIL
+    # A run that was broken off might have shown it later.
+    cut_short = case.journal.end is None or case.journal.end.reason != "finished"
+    verdict = Verdict.PASS if held else Verdict.INVALID if unmet or cut_short else Verdict.FAIL
     reason = f"{figure}, it takes {limit}" if limit else figure
     if held and evidence:
         reason = f"{figure}; {sentence(evidence[0])}"
     elif unmet:
         reason += f", but nobody met {', '.join(unmet)}"
+    elif not held and cut_short:
+        reason += ", but the run was broken off"
     return Check(
         group="sometimes",
         name=name,

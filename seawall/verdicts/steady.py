@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from seawall.journal.events import RequestRecord
 from seawall.scenario.model import SteadyState
 from seawall.scenario.quantities import Limit
 from seawall.verdicts.case import Case
@@ -13,6 +14,8 @@ from seawall.verdicts.spans import Span
 __all__ = ["check_steady_state"]
 
 _GROUP = "steady_state"
+_IN_HAND_NS = 1_000_000_000
+"""What had been waiting for less than this when the first fault came, and was broken by it, belongs to the fault."""
 
 
 def check_steady_state(case: Case) -> list[Check]:
@@ -26,8 +29,9 @@ def check_steady_state(case: Case) -> list[Check]:
         end_ns = case.journal.load_end_ns
         checks = _judge(case, steady, "at the end of the load", Span(end_ns - window_ns, end_ns))
         return checks if not case.specs else checks + _missing(steady, "No fault was injected, so none has healed.")
-    before = Span(min(injected) - window_ns, min(injected))
-    checks = _judge(case, steady, "before the first fault", before)
+    first_ns = min(injected)
+    before = Span(first_ns - window_ns, first_ns)
+    checks = _judge(case, steady, "before the first fault", before, in_hand_at_ns=first_ns)
     healed: list[int] = []
     for trace in case.journal.faults.values():
         for interval in trace.intervals:
@@ -37,12 +41,19 @@ def check_steady_state(case: Case) -> list[Check]:
     return checks + _judge(case, steady, "after the last fault", Span(max(healed), max(healed) + window_ns))
 
 
-def _judge(case: Case, steady: SteadyState, when: str, span: Span) -> list[Check]:
+def _judge(case: Case, steady: SteadyState, when: str, span: Span, *, in_hand_at_ns: int | None = None) -> list[Check]:
     requests = case.requests_in([span])
+    if in_hand_at_ns is not None:
+        requests = [r for r in requests if not _was_in_hand(r, in_hand_at_ns)]
     return [
         judge_limit(case, f"{metric} {limit.text} {when}", metric, limit, [requests], group=_GROUP)
         for metric, limit in _limits(steady)
     ]
+
+
+def _was_in_hand(request: RequestRecord, at_ns: int) -> bool:
+    waited_ns = at_ns - request.intended_ns
+    return request.outcome != "whole" and request.end_ns > at_ns and waited_ns < _IN_HAND_NS
 
 
 def _missing(steady: SteadyState, reason: str) -> list[Check]:

@@ -44,12 +44,8 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
         return self.code not in (0, None)
 
     def explains(self, request: RequestRecord) -> bool:
-        """Whether a request's connection may have died with this worker: under way then, and ended soon after."""
-        return (
-            self.killed_by is not None
-            and request.intended_ns <= self.at_ns
-            and self.from_ns <= request.end_ns <= self.at_ns + DYING_NS
-        )
+        """Whether a request's connection may have ended with this worker: under way then, and over soon after."""
+        return request.intended_ns <= self.at_ns and self.from_ns <= request.end_ns <= self.at_ns + DYING_NS
 
 
 def deaths_of(journal: Journal, scenario: Scenario) -> tuple[Death, ...]:

@@ -61,6 +61,15 @@ def test_an_allowance_is_booked_when_the_store_is_back() -> None:
     assert {check(run, name).verdict for name in ALL} == {Verdict.PASS}
 
 
+def test_an_allowance_that_the_store_never_heard_of_is_none_of_its_money() -> None:
+    """The reservation is told as open; the store's own sum holds without it."""
+    run = shared()
+    allowance(run, 300, 300)
+    run.drop(run.of(Spend, action="settle", reservation_id="own")[0])
+    assert check(run, CLOSED).verdict is Verdict.FAIL
+    assert check(run, SUM).verdict is Verdict.PASS
+
+
 def test_an_allowance_has_a_limit_of_its_own() -> None:
     """Used up is used up, however much the store may have left."""
     run = shared()

@@ -7,7 +7,7 @@ import pytest
 from journal_builder import WORKER, healthy, ns
 from verdict_judging import expecting, inject, judged, one
 
-from seawall.journal.events import Attempt, BreakerChange, CallRecord, Fault, RequestRecord
+from seawall.journal.events import Attempt, BreakerChange, CallRecord, End, Fault, RequestRecord
 from seawall.verdicts.model import Verdict
 
 # always
@@ -50,6 +50,17 @@ def test_always_of_a_fault_that_was_never_in_force_is_invalid() -> None:
 
 
 # sometimes
+
+
+@pytest.mark.parametrize("reason", ["error", "interrupted", "stopped"])
+def test_what_a_broken_off_run_has_not_shown_is_invalid(reason: str) -> None:
+    """A run that did not come to its end might have shown it later: it is no failure."""
+    run = healthy(expecting("sometimes", 'served_by: openai, requests: ">= 1"'))
+    assert judged(run, "sometimes").verdict is Verdict.FAIL
+    (end,) = run.of(End)
+    end.reason = reason  # type: ignore[assignment]
+    check = judged(run, "sometimes")
+    assert (check.verdict, "broken off" in check.reason) == (Verdict.INVALID, True)
 
 
 @pytest.mark.parametrize(

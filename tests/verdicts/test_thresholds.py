@@ -134,6 +134,20 @@ def test_a_steady_state_that_cannot_come_back_is_invalid(phases: tuple[str, ...]
     assert [check.verdict for check in before] == [Verdict.PASS] * 4
 
 
+@pytest.mark.parametrize(("due_before_s", "verdict"), [(0.5, Verdict.PASS), (1.5, Verdict.FAIL)])
+def test_what_was_in_hand_when_the_fault_came_belongs_to_the_fault(due_before_s: float, verdict: Verdict) -> None:
+    """A request cut by the first fault is no sign of unrest before it, unless it had been waiting for long."""
+    run = healthy(HEAD)
+    (injected, *_) = run.of(Fault, phase="injecting")
+    first_ns = run.time_of(injected)
+    last = max(
+        (r for r in run.of(RequestRecord) if r.intended_ns <= first_ns - round(due_before_s * 1e9)),
+        key=lambda r: r.intended_ns,
+    )
+    last.outcome, last.end_ns = "cut", first_ns + 50_000_000
+    assert steady(run)["success_rate >= 99.9% before the first fault"].verdict is verdict
+
+
 # validity
 
 
