@@ -25,8 +25,9 @@ def journal_of(text: str, name: str) -> Journal:
 
     async def run() -> Journal:
         with tempfile.TemporaryDirectory(prefix="seawall-bench-") as folder:
+            console = Console(Screen(io.StringIO()))
             outcome = await run_scenario(
-                load_text(text, name), Path(folder), console=Console(Screen(io.StringIO())), stop=asyncio.Event(), render=render
+                load_text(text, name), Path(folder), console=console, stop=asyncio.Event(), render=render
             )
             if outcome.verdict is None or outcome.detail is not None:
                 raise RuntimeError(outcome.detail or "the run has no verdict")
