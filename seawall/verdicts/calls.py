@@ -149,13 +149,16 @@ def _contradiction(request: RequestRecord, made: Asked) -> str | None:
         return f"refused with {request.code}, but the attempt at {good[0]} is reported as ok"
     if request.outcome != "whole":
         return None
-    writer = served_by(request)
     if good != [made[-1][1]]:
         told = ", ".join(f"{provider} {outcome}" for _, provider, outcome in made)
-        return f"answered whole by {writer}, but the attempts are reported as {told}"
-    return (
-        None if writer in (None, good[0]) else f"answered by {writer}, but the good attempt is said to be {good[0]}'s"
-    )
+        return f"answered whole by {served_by(request)}, but the attempts are reported as {told}"
+    writers = request.providers_in_text or ([request.provider] if request.provider is not None else [])
+    # Who goes on after a stream that broke may have nothing to add. Otherwise the last to be asked wrote the end.
+    asked = iter(provider for _, provider, _ in made)
+    in_order = all(writer in asked for writer in writers)
+    if in_order and (request.stream or writers[-1:] in ([], good)):
+        return None
+    return f"answered by {', '.join(writers)}, but the good attempt is said to be {good[0]}'s"
 
 
 def air_gap_holds(case: Case) -> Check:

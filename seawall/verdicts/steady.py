@@ -1,4 +1,8 @@
-"""The steady state: before the first fault, and back again after the last has healed. Pure."""
+"""
+The steady state: before the first fault, and back again after the last has healed.
+
+A request that was under way when a fault killed its worker says nothing of the time before that fault. Pure.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,18 @@ from journal_builder import EMULATORS, SCENARIO, WORKER, Recording, healthy, ns
 from verdict_mutations import answered_by
 
 from router.models import FAILOVER_CHAIN
-from seawall.journal.events import Attempt, BreakerChange, CallRecord, End, Header, LatencyChange, Process, Skip, Spend
+from seawall.journal.events import (
+    Attempt,
+    BreakerChange,
+    CallRecord,
+    End,
+    Header,
+    LatencyChange,
+    Process,
+    RequestRecord,
+    Skip,
+    Spend,
+)
 from seawall.journal.view import index
 from seawall.verdicts.breakers import Period, place
 from seawall.verdicts.failover import wrong_order
@@ -152,6 +163,27 @@ def test_what_a_killed_gateway_could_not_write_is_not_held_against_it() -> None:
     assert check(run, CLOSED).verdict is Verdict.FAIL
     run.add(ns(15.05), "harness-1", Process(name="gateway", action="exit", pid=100, code=-9))
     assert check(run, CLOSED).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("stream", "writers", "verdict"),
+    [
+        (True, ["gemini"], "pass"),  # Claude had nothing to add, and said that it was whole
+        (True, ["gemini", "claude"], "pass"),
+        (True, [], "pass"),
+        (True, ["claude", "gemini"], "fail"),
+        (True, ["openai"], "fail"),
+        (False, ["claude"], "pass"),
+        (False, ["gemini"], "fail"),  # nobody goes on from half a JSON answer
+    ],
+)
+def test_who_wrote_an_answer_was_asked_for_it_in_that_order(stream: bool, writers: list[str], verdict: str) -> None:
+    """The writers that the text shows are those of the attempts, and the last one asked has written its end."""
+    run = healthy()
+    failed = run.of(Attempt, provider="gemini", outcome="failed")[0]
+    (record,) = run.of(RequestRecord, request_id=failed.request_id)
+    record.stream, record.providers_in_text = stream, writers
+    assert check(run, "answers come from the attempt that the router names").verdict == verdict
 
 
 def test_a_killed_run_may_leave_calls_and_reservations_open() -> None:

@@ -6,7 +6,7 @@ import pytest
 from journal_builder import HARNESS, LOADER, SCENARIO, WORKER, Recording, healthy, ns
 from verdict_judging import check, inject, with_fault
 
-from seawall.journal.events import Attempt, BreakerChange, CallRecord, Process, RequestRecord, Skip, Spend
+from seawall.journal.events import Attempt, BreakerChange, CallRecord, Fault, Process, RequestRecord, Skip, Spend
 from seawall.verdicts.judge import judge
 from seawall.verdicts.model import Verdict
 
@@ -154,3 +154,16 @@ def test_a_fault_at_a_process_is_met_from_its_injection() -> None:
     assert check(run, MET).verdict is Verdict.INVALID
     run.add(ns(32.1), LOADER, healthy().of(RequestRecord, request_id="000640")[0])
     assert check(run, MET).verdict is Verdict.PASS
+
+
+def test_a_request_that_died_with_its_worker_says_nothing_of_the_time_before() -> None:
+    """It was due before the fault and cut by it: the steady state before the fault is that of the others."""
+    steady = 'steady_state: {window: 2s, success_rate: ">= 99.9%"}\nfaults:\n'
+    run = crash(KILL.replace("faults:\n", steady))
+    run.drop(*[event for fault_id in ("dark", "throttle") for event in run.of(Fault, id=fault_id)])
+    before = "success_rate >= 99.9% before the first fault"
+    broken_off(run, "cut", "000639")
+    assert check(run, before).verdict is Verdict.PASS
+    run.of(RequestRecord, request_id="000638")[0].outcome = "cut"
+    run.of(RequestRecord, request_id="000638")[0].end_ns = ns(31.95)
+    assert check(run, before).verdict is Verdict.FAIL
