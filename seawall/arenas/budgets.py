@@ -27,9 +27,16 @@ class BudgetProver:
         self._adjusted_before = (await asyncio.to_thread(read_back, self._fault)).adjusted_micro_usd
 
     async def active(self, deadline_s: float, stop: asyncio.Event) -> dict[str, Any] | None:
-        """See Prover. No more is left than the fault leaves."""
+        """
+        See Prover. The store takes the fault's whole amount off the day.
+
+        What is left may be a little more than the scenario says: a call that was under way when the amount was worked
+        out gives back what it had reserved and did not spend.
+        """
+        prepared = self._fault.prepared
         found = await asyncio.to_thread(read_back, self._fault)
-        return found.data() if found.left_micro_usd <= self._fault.remaining_micro_usd else None
+        taken = found.adjusted_micro_usd - self._adjusted_before
+        return found.data() if prepared is not None and taken >= prepared.arguments["delta"] else None
 
     async def healed(self, deadline_s: float) -> dict[str, Any] | None:
         """See Prover. Adjustments take no more than before the fault."""
