@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def attach(environment: Environment, config: LoadConfig) -> None:
     gevent.signal_handler(signal.SIGINT, os.kill, os.getpid(), signal.SIGTERM)
 
 
-class _Role:
+class _Role(ABC):
     """What all three share: starting once a test, ending the process in order, and telling what went wrong."""
 
     def __init__(self, environment: Environment, config: LoadConfig) -> None:
@@ -67,9 +68,9 @@ class _Role:
         events.test_stop.add_listener(self._on_test_stop)
         events.quitting.add_listener(self._on_quitting)
 
+    @abstractmethod
     def conduct(self) -> None:
         """Do this process's part of one load, to its end."""
-        raise NotImplementedError
 
     def halt(self) -> None:
         """End what is under way at once."""
