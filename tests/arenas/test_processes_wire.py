@@ -23,7 +23,7 @@ system:
   gateway: seawall
   workers: {workers}
   settings: {{CIRCUIT_BREAKER_RECOVERY_TIMEOUT: 300ms, first_byte_timeout: 2s, idle_timeout: 2s{settings}}}
-load: {{executor: constant-arrival-rate, rate: 20/s, duration: {duration}, stream: 30%}}
+load: {load}
 faults:
   {faults}
 expect:
@@ -32,16 +32,22 @@ expect:
 """
 
 
-def written(folder: Path, *faults: str, workers: int = 1, duration: str = "4s", success: str = "50%") -> Path:
-    """Write a scenario with these faults into the folder."""
+def written(
+    folder: Path, *faults: str, workers: int = 1, duration: str = "4s", success: str = "50%", together: int = 0
+) -> Path:
+    """Write a scenario with these faults into the folder: 20 requests/s, or so many `together` every 250 ms."""
+    load = f"{{executor: constant-arrival-rate, rate: 20/s, duration: {duration}, stream: 30%}}"
+    if together:
+        moments = ", ".join(f"{{at: {at}ms, count: {together}}}" for at in range(0, 4000, 250))
+        load = f"{{executor: arrivals, arrivals: [{moments}]}}"
     shared = any("redis" in fault or "budget" in fault for fault in faults)
     path = folder / "harm.yaml"
     path.write_text(
         SCENARIO.format(
             title="Processes are harmed",
             workers=workers,
+            load=load,
             settings=", BUDGET_STORE: redis" if shared else "",
-            duration=duration,
             faults="\n  ".join(f"- {{{fault}}}" for fault in faults),
             success=success,
         )
@@ -83,6 +89,7 @@ def test_a_killed_worker_leaves_the_other_serving(harness: Harness) -> None:
             "id: killed, at: 1s, duration: 1s, target: gateway, process: kill",
             workers=2,
             success="80%",
+            together=10,
         ),
     )
     assert faults["killed"]["active"]["criterion"] == "gone"

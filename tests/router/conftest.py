@@ -256,7 +256,8 @@ class RedisServer:
     """A real Redis on a port of its own, which can be frozen, killed, and started again on what it has on disk."""
 
     def __init__(self, program: Path, folder: Path) -> None:
-        self.port = free_port()
+        # As a node of a cluster it listens 10,000 ports higher as well.
+        self.port = next(port for port in iter(free_port, 0) if port < 50_000)
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._program = program
         self._folder = folder
