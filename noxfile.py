@@ -36,14 +36,14 @@ OTHER_PYTHONS = ("3.12", "3.13")
 PATIENCE = {"interrupt_timeout": 60.0, "terminate_timeout": 30.0}
 # Lock → what it is made from. `dev` comes first: the others take their versions from it.
 LOCKS: dict[str, tuple[str, ...]] = {
-    "dev": ("pyproject.toml", "--extra", "harness", "--group", "dev"),
+    "dev": ("pyproject.toml", "--extra", "harness", "--extra", "langchain", "--group", "dev"),
     "build": ("--group", "build"),
     "harness": ("pyproject.toml", "--extra", "harness"),
     "lint": ("--group", "lint"),
     "lock": ("--group", "lock"),
     "router": ("--group", "router"),
-    "tests": ("pyproject.toml", "--extra", "harness", "--group", "tests"),
-    "types": ("pyproject.toml", "--extra", "harness", "--group", "types"),
+    "tests": ("pyproject.toml", "--extra", "harness", "--extra", "langchain", "--group", "tests"),
+    "types": ("pyproject.toml", "--extra", "harness", "--extra", "langchain", "--group", "types"),
 }
 
 
