@@ -1,9 +1,11 @@
 """
 The circuit breaker of one provider. Pure: it is handed the time and the random source.
 
-    CLOSED ──N consecutive failures──▶ OPEN ──recovery timeout──▶ HALF_OPEN ──probe succeeds──▶ CLOSED
-                                        ▲                            │
-                                        └───────── probe fails ──────┘
+    CLOSED ──too many failures──▶ OPEN ──recovery timeout──▶ HALF_OPEN ──probe succeeds──▶ CLOSED
+                                   ▲                            │
+                                   └───────── probe fails ──────┘
+
+Too many are N in a row, or, where a ratio is set, a share of the latest calls that failed or were slow.
 
 A caller asks for a `Permit` before a call and hands it back with the result. Half-open gives out exactly one permit at
 a time. Every transition raises the generation; a result that carries an older one is dropped, so a call from before the
@@ -13,6 +15,7 @@ After sony/gobreaker (generations) and Polly v8 (policy apart from the machine).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -21,6 +24,7 @@ import msgspec
 __all__ = ["Breaker", "BreakerOptions", "BreakerState", "Permit"]
 
 _JITTER_MAX = 0.1  # of the open time; only ever lengthens
+_GOOD, _FAILED, _SLOW = range(3)
 
 
 class BreakerState(StrEnum):
@@ -36,6 +40,16 @@ class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     failure_threshold: int = 3
     """Consecutive failures that open it."""
+    failure_ratio: float = 0.0
+    """Share of the window's calls that failed at which it opens; 0: not judged."""
+    slow_ratio: float = 0.0
+    """Share of the window's calls that were good and slow at which it opens; 0: not judged."""
+    slow_call_s: float = 5.0
+    """A response time above this is slow."""
+    window: int = 50
+    """How many of the latest calls the ratios are judged over."""
+    window_min: int = 20
+    """Fewer calls say nothing about a ratio."""
     recovery_timeout_s: float = 60.0
     """From the opening to the first probe."""
     backoff_factor: float = 1.0
@@ -75,6 +89,7 @@ class Breaker:
         self._open_s = options.recovery_timeout_s
         self._probe_at_s = 0.0
         self._probing = False
+        self._window = _Window(options) if options.failure_ratio or options.slow_ratio else None
 
     @property
     def state(self) -> BreakerState:
@@ -111,8 +126,8 @@ class Breaker:
         self._probing = True
         return Permit(self._generation, is_probe=True)
 
-    def success(self, permit: Permit) -> None:
-        """Take a good result."""
+    def success(self, permit: Permit, now_s: float = 0.0, took_s: float | None = None) -> None:
+        """Take a good result, whose response came after `took_s`; None: not known."""
         if permit.generation != self._generation:
             return
         self._failures = 0
@@ -120,6 +135,11 @@ class Breaker:
             self._probing = False
             self._open_s = self._options.recovery_timeout_s
             self._transition(BreakerState.CLOSED, "probe succeeded")
+        elif self._window is not None:
+            is_slow = took_s is not None and took_s > self._options.slow_call_s
+            cause = self._window.add(_SLOW if is_slow else _GOOD)
+            if cause is not None:
+                self._open(now_s, cause)
 
     def failure(self, permit: Permit, now_s: float, cause: str) -> None:
         """Take a bad result; `cause` is the stable code of the error."""
@@ -133,8 +153,11 @@ class Breaker:
             self._open(now_s, f"probe failed: {cause}")
             return
         self._failures += 1
+        ratio = None if self._window is None else self._window.add(_FAILED)
         if self._failures >= self._options.failure_threshold:
             self._open(now_s, f"{self._failures} consecutive failures, the last {cause}")
+        elif ratio is not None:
+            self._open(now_s, f"{ratio}, the last {cause}")
 
     def release(self, permit: Permit) -> None:
         """Take back a permit whose call says nothing about the provider: cancelled, or the request's own fault."""
@@ -144,6 +167,8 @@ class Breaker:
     def _open(self, now_s: float, cause: str) -> None:
         self._probe_at_s = now_s + self._open_s * (1 + _JITTER_MAX * self._draw())
         self._failures = 0
+        if self._window is not None:
+            self._window.clear()
         self._transition(BreakerState.OPEN, cause)
 
     def _transition(self, to: BreakerState, cause: str) -> None:
@@ -151,3 +176,31 @@ class Breaker:
         self._generation += 1
         if self._on_change is not None:
             self._on_change(old, to, self._generation, cause)
+
+
+class _Window:
+    """The latest calls of a closed breaker, and how many of them were bad, each way."""
+
+    def __init__(self, options: BreakerOptions) -> None:
+        self._options = options
+        self._latest: deque[int] = deque()
+        self._counts = [0, 0, 0]
+
+    def clear(self) -> None:
+        self._latest.clear()
+        self._counts = [0, 0, 0]
+
+    def add(self, result: int) -> str | None:
+        """Take a result; return why the breaker opens with it, or None. A good and fast one never opens it."""
+        self._latest.append(result)
+        self._counts[result] += 1
+        if len(self._latest) > self._options.window:
+            self._counts[self._latest.popleft()] -= 1
+        total = len(self._latest)
+        if result == _GOOD or total < self._options.window_min:
+            return None
+        limit = self._options.failure_ratio if result == _FAILED else self._options.slow_ratio
+        count = self._counts[result]
+        if limit == 0 or count < limit * total:
+            return None
+        return f"{count} of the last {total} calls {'failed' if result == _FAILED else 'were slow'}"

@@ -1,11 +1,13 @@
 """
 Which model a name means, and which model stands in for it at another provider. Pure; the table is a data file.
 
-`resolve("gpt-4o")` is OpenAI's large model; after a failover the same *tier* is asked of the next provider.
+`resolve("gpt-4o")` is OpenAI's large model; after a failover the same *tier* is asked of the next provider. Settings
+(MODELS, ALIASES, TIERS) add to the data file and replace what it says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -15,7 +17,20 @@ from router.arbitrage import AUTO
 from router.errors import RequestError
 from router.models import ModelType
 
-__all__ = ["Choice", "known_models", "model_at", "resolve"]
+__all__ = [
+    "Catalogue",
+    "Choice",
+    "Model",
+    "Tiers",
+    "catalogue_problems",
+    "default_catalogue",
+    "known_models",
+    "lacks_of",
+    "model_at",
+    "resolve",
+]
+
+Tiers = Mapping[str, Mapping[ModelType, str]]
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -27,49 +42,108 @@ class Choice(msgspec.Struct, frozen=True):
     tier: str | None
 
 
-class _Model(msgspec.Struct, frozen=True):
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose model it is, and which tier stands in for it elsewhere."""
+
     provider: ModelType
     tier: str
 
 
-class _Catalogue(msgspec.Struct, frozen=True):
+class Catalogue(msgspec.Struct, frozen=True):
+    """The table of models. `defaults` are the models that a provider's own name stands for."""
+
     as_of: str
-    defaults: dict[ModelType, str | None]
-    models: dict[str, _Model]
-    aliases: dict[str, str]
-    tiers: dict[str, dict[ModelType, str | None]]
+    defaults: Mapping[ModelType, str | None]
+    models: Mapping[str, Model]
+    aliases: Mapping[str, str]
+    tiers: Mapping[str, Mapping[ModelType, str | None]]
+    lacks: Mapping[ModelType, Mapping[str, frozenset[str]]]
+    """What a model cannot do although its provider can, by the names of `router.capabilities`."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return every name that a caller may give: providers, `auto`, models, aliases."""
+        return (*_PROVIDERS, AUTO, *self.models, *self.aliases)
+
+    def resolve(self, name: str, local_model: str) -> Choice:
+        """Return what `name`, which is not `auto`, means. Raises RequestError for a name that nobody knows."""
+        if name in _PROVIDERS:
+            return Choice(ModelType(name), None, None)
+        if name == local_model:
+            return Choice(ModelType.LOCAL, name, "small")
+        canonical = self.aliases.get(name, name)
+        entry = self.models.get(canonical)
+        if entry is None:
+            raise RequestError(f"unknown model {name!r}; known are {', '.join(self.names())}", status=404)
+        return Choice(entry.provider, canonical, entry.tier)
+
+    def model_at(self, provider: ModelType, choice: Choice, local_model: str) -> str:
+        """Return the model to ask `provider` for, given what the caller chose."""
+        if provider is choice.provider and choice.model is not None:
+            return choice.model
+        model = self.tiers[choice.tier][provider] if choice.tier else self.defaults[provider]
+        return model if model is not None else local_model
+
+    def replaced(self, models: Mapping[str, Model], aliases: Mapping[str, str], tiers: Tiers) -> Catalogue:
+        """Return the table with these on top; the tier `default` replaces the providers' own models."""
+        rows = {name: {**self.tiers.get(name, {}), **row} for name, row in tiers.items() if name != "default"}
+        return msgspec.structs.replace(
+            self,
+            defaults={**self.defaults, **tiers.get("default", {})},
+            models={**self.models, **models},
+            aliases={**self.aliases, **aliases},
+            tiers={**self.tiers, **rows},
+        )
+
+
+_PROVIDERS = tuple(map(str, ModelType))
 
 
 @cache
-def _catalogue() -> _Catalogue:
+def default_catalogue() -> Catalogue:
+    """Return the table of the data file."""
     data = files("router").joinpath("data/models.json").read_bytes()
-    return msgspec.json.decode(data, type=_Catalogue)
+    return msgspec.json.decode(data, type=Catalogue)
+
+
+def catalogue_problems(table: Catalogue, local_model: str) -> Iterator[str]:
+    """Yield what leads nowhere in a table that settings have changed."""
+    known = {*table.models, local_model}
+    for name, model in table.models.items():
+        if model.tier not in table.tiers:
+            yield f"MODELS: {name} is of the tier {model.tier!r}, which TIERS does not have"
+    for alias, name in table.aliases.items():
+        if name not in table.models:
+            yield f"ALIASES: {alias} stands for {name!r}, which is not known; add it to MODELS"
+        elif alias in table.models or alias in (*_PROVIDERS, AUTO):
+            yield f"ALIASES: {alias} is itself the name of a model or provider"
+    for tier, row in {**table.tiers, "default": table.defaults}.items():
+        for provider in ModelType:
+            model = row.get(provider, "")
+            if model == "":
+                yield f"TIERS: {tier} has no model of {provider}"
+            elif model is not None and model not in known:
+                yield f"TIERS: {tier} has {model!r} of {provider}, which is not known; add it to MODELS"
 
 
 def known_models() -> tuple[str, ...]:
-    """Return every name that a caller may give: providers, `auto`, models, aliases."""
-    table = _catalogue()
-    return (*(str(provider) for provider in ModelType), AUTO, *table.models, *table.aliases)
+    """Return every name that a caller may give, by the data file."""
+    return default_catalogue().names()
 
 
 def resolve(name: str, local_model: str) -> Choice:
-    """Return what `name`, which is not `auto`, means. Raises RequestError for a name that nobody knows."""
-    table = _catalogue()
-    if name in tuple(ModelType):
-        return Choice(ModelType(name), None, None)
-    if name == local_model:
-        return Choice(ModelType.LOCAL, name, "small")
-    canonical = table.aliases.get(name, name)
-    entry = table.models.get(canonical)
-    if entry is None:
-        raise RequestError(f"unknown model {name!r}; known are {', '.join(known_models())}", status=404)
-    return Choice(entry.provider, canonical, entry.tier)
+    """Return what `name` means by the data file. Raises RequestError for a name that nobody knows."""
+    return default_catalogue().resolve(name, local_model)
 
 
 def model_at(provider: ModelType, choice: Choice, local_model: str) -> str:
-    """Return the model to ask `provider` for, given what the caller chose."""
-    table = _catalogue()
-    if provider is choice.provider and choice.model is not None:
-        return choice.model
-    model = table.tiers[choice.tier][provider] if choice.tier else table.defaults[provider]
-    return model if model is not None else local_model
+    """Return the model to ask `provider` for, by the data file."""
+    return default_catalogue().model_at(provider, choice, local_model)
+
+
+def lacks_of(provider: ModelType, model: str) -> frozenset[str]:
+    """Return what `model` cannot do although its provider can. Of a model that is not listed nothing is known."""
+    listed = default_catalogue().lacks.get(provider)
+    if not listed:
+        return frozenset()
+    # Ollama's tags (`llama3:8b`) are sizes of the same model.
+    return listed.get(model) or listed.get(model.partition(":")[0]) or frozenset()

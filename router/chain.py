@@ -16,9 +16,10 @@ from contextlib import aclosing
 
 import msgspec
 
-from router.adapters import Adapter, Piece, Prompt, converse, turns
+from router.adapters import Adapter, Piece, Prompt, converse
 from router.arbitrage import AUTO, choose_model
 from router.breaker import BreakerState, Permit
+from router.capabilities import needs_of
 from router.catalogue import Choice, resolve
 from router.errors import (
     AllCloudsDownError,
@@ -32,12 +33,11 @@ from router.errors import (
 from router.events import Attempt, EventSink, Skip
 from router.health import ProviderHealth
 from router.ledger import Lease, Ledger
-from router.models import Chunk, ModelType, Request, StopReason, Usage
+from router.models import Asked, Chunk, ModelType, Request, StopReason, Usage
 from router.plan import Ask, Route, SkipReason, Step, plan
-from router.pricing import prompt_tokens_max
 from router.settings import Settings
 from router.transport import Timeouts, Transport
-from router.usage import usage_of
+from router.usage import asked_tokens_max, usage_of
 
 __all__ = ["Ports", "answer"]
 
@@ -60,11 +60,15 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     worker: str
 
 
+_ASKED = Asked.__struct_fields__
+
+
 class _Run:
     """What has happened to one request so far."""
 
     def __init__(self, request: Request, ports: Ports, *, stream: bool) -> None:
         self.request = request
+        self.asked = {name: getattr(request, name) for name in _ASKED}
         self.stream = stream
         self.max_tokens = request.max_tokens or ports.settings.default_max_tokens
         patience_s = min(request.timeout_s or ports.settings.total_timeout, ports.settings.total_timeout)
@@ -73,23 +77,32 @@ class _Run:
         self.writers: list[ModelType] = []
         """Who has written delivered text, in order."""
         self.text = ""
+        self.is_final = False
+        """Whether a part of the answer is delivered that nobody else can go on from: a tool call, a refusal."""
         self.usage = Usage(prompt_tokens=0, completion_tokens=0)
         self.cost_usd = 0.0
         self.denied = False
 
     def prompt(self, model: str) -> Prompt:
         """Return what the next provider is asked: the rest of the answer when a part of it is delivered."""
-        request = self.request
         return Prompt(
-            messages=request.messages,
             model=model,
             max_tokens=max(1, self.max_tokens - self.usage.completion_tokens),
             stream=self.stream,
             so_far=self.text,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            stop=request.stop,
+            **self.asked,
         )
+
+    def can_go_on(self, midstream: str) -> bool:
+        """
+        Return whether another provider may go on from what is delivered.
+
+        Half a tool call is no text to be continued, and in JSON mode a provider begins a document of its own: an answer
+        pieced together would be broken, and would look whole.
+        """
+        if self.is_final or (self.text and self.request.json_format is not None):
+            return False
+        return not self.text or midstream == "continue"
 
 
 async def answer(request: Request, ports: Ports, *, stream: bool) -> AsyncGenerator[Chunk]:
@@ -125,7 +138,7 @@ async def answer(request: Request, ports: Ports, *, stream: bool) -> AsyncGenera
                 async for chunk in chunks:
                     yield chunk
         except ProviderError:
-            if run.text and ports.settings.midstream == "error":
+            if not run.can_go_on(ports.settings.midstream):
                 raise
         else:
             return
@@ -145,15 +158,18 @@ async def _attempt(run: _Run, ports: Ports, step: Step, permit: Permit, lease: L
             async for piece in pieces:
                 watch.see(piece, ports.clock())
                 health.latency.finished(timing, ports.clock())
-                if piece.text:
+                if piece.text or piece.tool_calls or piece.refusal:
                     if step.provider not in run.writers:
                         run.writers.append(step.provider)
                     run.text += piece.text
+                    run.is_final = run.is_final or bool(piece.tool_calls or piece.refusal)
                     yield Chunk(
                         text=piece.text,
                         provider=step.provider,
                         model=watch.model,
                         continued=tuple(w for w in run.writers if w is not step.provider),
+                        tool_calls=piece.tool_calls,
+                        refusal=piece.refusal,
                     )
     except ProviderError as error:
         health.latency.dropped(timing)
@@ -202,7 +218,7 @@ class _Watch:
         """Take one piece."""
         if self.first_byte_s is None:
             self.first_byte_s = now_s - self._start_s
-        self._text_bytes += len(piece.text.encode())
+        self._text_bytes += piece.size
         self.model = piece.model or self.model
         self.stop_reason = piece.stop_reason or self.stop_reason
         if piece.usage is not None:
@@ -210,6 +226,7 @@ class _Watch:
             self._told = Usage(
                 prompt_tokens=max(told.prompt_tokens, piece.usage.prompt_tokens),
                 completion_tokens=max(told.completion_tokens, piece.usage.completion_tokens),
+                cached_tokens=max(told.cached_tokens, piece.usage.cached_tokens),
             )
 
     def usage(self) -> Usage:
@@ -293,7 +310,7 @@ def _route(request: Request, ports: Ports) -> Route:
     settings = ports.settings
     now_s = ports.clock()
     arbitrated = request.model == AUTO
-    name = choose_model(request.messages[-1].content) if arbitrated and request.messages else request.model
+    name = choose_model(request.messages[-1].text) if arbitrated and request.messages else request.model
     named = request.names_model and not arbitrated
     if settings.airgap_mode and not named:
         name = ModelType.LOCAL
@@ -303,6 +320,7 @@ def _route(request: Request, ports: Ports) -> Route:
         airgap=settings.airgap_mode,
         local_model=settings.ollama_model,
         fast=ports.fast,
+        needs=needs_of(request),
     )
     return plan(ask, {provider: health.view(now_s) for provider, health in ports.health.items()})
 
@@ -313,7 +331,7 @@ async def _reserve(run: _Run, ports: Ports, step: Step) -> Lease | None:
         step.provider,
         step.model,
         request_id=run.request.request_id,
-        prompt_tokens=prompt_tokens_max(turns(prompt)),
+        prompt_tokens=asked_tokens_max(prompt),
         max_tokens=prompt.max_tokens,
     )
 
@@ -325,6 +343,7 @@ def _settle(run: _Run, ports: Ports, lease: Lease, usage: Usage | None) -> None:
             prompt_tokens=run.usage.prompt_tokens + usage.prompt_tokens,
             completion_tokens=run.usage.completion_tokens + usage.completion_tokens,
             estimated=run.usage.estimated or usage.estimated,
+            cached_tokens=run.usage.cached_tokens + usage.cached_tokens,
         )
 
 

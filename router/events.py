@@ -42,7 +42,7 @@ class Skip(msgspec.Struct, kw_only=True, tag_field="kind", tag="skip"):
 
     request_id: str
     provider: str
-    reason: Literal["breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow"]
+    reason: Literal["breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow", "unsupported"]
     worker: str
 
 

@@ -24,7 +24,7 @@ from router.events import BreakerChange, Event, EventSink, LatencyChange
 from router.health import ProviderHealth
 from router.latency import LatencyOptions, LatencyWatch
 from router.ledger import Ledger
-from router.models import DEFAULT_PREFERRED, FAILOVER_CHAIN, Chunk, Message, ModelType, Reply, Request
+from router.models import DEFAULT_PREFERRED, FAILOVER_CHAIN, Chunk, Message, ModelType, Reply, Request, ToolCall
 from router.settings import Settings
 from router.transport import Timeouts, Transport
 
@@ -122,9 +122,13 @@ class HybridRouter:
         AllCloudsDownError when nobody could answer.
         """
         text: list[str] = []
+        refusal, calls = "", list[ToolCall]()
         async with aclosing(answer(self._identified(request), self._ports, stream=False)) as chunks:
             async for chunk in chunks:
                 text.append(chunk.text)
+                refusal += chunk.refusal
+                # Whole ones: a JSON answer comes in one piece.
+                calls += [ToolCall(id=c.id or "", name=c.name or "", arguments=c.arguments) for c in chunk.tool_calls]
                 if chunk.stop_reason is not None and chunk.usage is not None:
                     return Reply(
                         text="".join(text),
@@ -134,6 +138,8 @@ class HybridRouter:
                         stop_reason=chunk.stop_reason,
                         cost_usd=chunk.cost_usd,
                         attempts=chunk.attempts,
+                        tool_calls=tuple(calls),
+                        refusal=refusal,
                     )
         raise SeawallError("the answer ended without its last chunk")
 

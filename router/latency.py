@@ -1,10 +1,11 @@
 """
 The predictive breaker: notice that a provider grows slow, before anything fails. Pure, handed the time.
 
-The last ten response times of a provider (time to first token for streams, total time for JSON) are averaged. Calls
-that are still waiting and already older than the limit count with their age, for a provider that stalls gives no
-samples. Over the limit the provider is *slow*: it is tried last, but for one measuring call a recovery period, whose
-time begins a new window. Leaving takes an average clearly below the limit, so that it does not flap.
+The last ten response times of a provider (time to first token for streams, total time for JSON) are averaged, each as
+a share of the limit of its mode. Calls that are still waiting and already older than their limit count with their age,
+for a provider that stalls gives no samples. Over the limit the provider is *slow*: it is tried last, but for one
+measuring call a recovery period, whose time begins a new window. Leaving takes a time clearly below the limit, so that
+it does not flap.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ class LatencyOptions(msgspec.Struct, frozen=True, kw_only=True):
     """When a provider counts as slow. Times in seconds."""
 
     limit_s: float = 0.5
-    """Average above which it is slow; 0 turns the watch off."""
+    """Average time to the first token of a stream above which it is slow; 0: streams are not watched."""
+    json_limit_s: float = 0.5
+    """The same for the whole time of a JSON answer."""
     resume_ratio: float = 0.8
     """It is fast again when a measured time is at most this share of the limit."""
     window: int = 10
@@ -38,20 +41,26 @@ class Timing(msgspec.Struct, frozen=True):
     number: int
     start_s: float
     measures: bool
+    limit_s: float
+    """Of its mode; 0: not watched."""
 
 
 class LatencyWatch:
     """
     Watch the response times of one provider.
 
-    `on_change(is_slow, average_s)` is told when it turns slow and when it is fast again. One event loop owns it.
+    `on_change(is_slow, average)` is told when it turns slow and when it is fast again, with the average response time
+    as a share of the limit. One event loop owns it.
     """
 
     def __init__(self, options: LatencyOptions, *, on_change: Callable[[bool, float], None] | None = None) -> None:
         self._options = options
         self._on_change = on_change
-        self._times_s: deque[float] = deque(maxlen=options.window)
-        self._waiting: dict[int, float] = {}
+        self._shares: deque[float] = deque(maxlen=options.window)
+        """Response times, each over the limit of its mode."""
+        self._waiting: dict[int, Timing] = {}
+        limits_s = [limit_s for limit_s in (options.limit_s, options.json_limit_s) if limit_s > 0]
+        self._limit_min_s = min(limits_s, default=0.0)
         self._numbers = 0
         self._slow = False
         self._measuring: int | None = None
@@ -62,47 +71,57 @@ class LatencyWatch:
         """Whether it counts as slow, as of the last `look`."""
         return self._slow
 
-    def average_s(self, now_s: float) -> float | None:
-        """Return the average of the latest times, waiting calls over the limit with their age; None for too few."""
-        limit_s = self._options.limit_s
-        overdue = [now_s - start_s for start_s in self._waiting.values() if now_s - start_s > limit_s]
-        latest = [*self._times_s, *overdue][-self._options.window :]
+    def average(self, now_s: float) -> float | None:
+        """Return the average of the latest shares, overdue calls with their age; None for too few."""
+        overdue: list[float] = []
+        for timing in self._waiting.values():  # the oldest first, so that hundreds in flight cost nothing
+            age_s = now_s - timing.start_s
+            if age_s <= self._limit_min_s:
+                break
+            if age_s > timing.limit_s:
+                overdue.append(age_s / timing.limit_s)
+        latest = [*self._shares, *overdue][-self._options.window :]
         return sum(latest) / len(latest) if len(latest) >= self._options.samples_min else None
 
     def look(self, now_s: float) -> bool:
         """Return whether the provider is slow at `now_s`, noticing it first if it has become so."""
-        if not self._slow and self._options.limit_s > 0:
-            average_s = self.average_s(now_s)
-            if average_s is not None and average_s > self._options.limit_s:
-                self._turn_slow(now_s, average_s)
+        if not self._slow and (self._shares or self._waiting):
+            average = self.average(now_s)
+            if average is not None and average > 1:
+                self._turn_slow(now_s, average)
         return self._slow
 
     def may_measure(self, now_s: float) -> bool:
         """Whether a slow provider is due for its one measuring call."""
         return self._slow and self._measuring is None and now_s >= self._measure_at_s
 
-    def started(self, now_s: float, *, is_probe: bool = False) -> Timing:
+    def started(self, now_s: float, *, is_probe: bool = False, stream: bool = True) -> Timing:
         """Take note of a call that begins. When one is due, or it is a breaker's probe, it is the measuring call."""
         self._numbers += 1
-        measures = self.may_measure(now_s) or (self._slow and is_probe)
+        limit_s = self._options.limit_s if stream else self._options.json_limit_s
+        measures = self._slow and (is_probe or self.may_measure(now_s))
+        if measures and not limit_s:  # the only traffic there is may be of the mode that is not watched
+            limit_s = max(self._options.limit_s, self._options.json_limit_s)
+        timing = Timing(self._numbers, now_s, measures, limit_s)
         if measures:
             self._measuring = self._numbers
             self._measure_at_s = now_s + self._options.recovery_s
-        self._waiting[self._numbers] = now_s
-        return Timing(self._numbers, now_s, measures)
+        if limit_s > 0:
+            self._waiting[self._numbers] = timing
+        return timing
 
     def finished(self, timing: Timing, now_s: float) -> None:
         """Take a response time: the first token of a stream has come, or a whole JSON answer."""
         if self._waiting.pop(timing.number, None) is None:
             return
-        took_s = now_s - timing.start_s
+        share = (now_s - timing.start_s) / timing.limit_s
         if timing.measures and self._measuring == timing.number:
             self._measuring = None
-            if took_s <= self._options.limit_s * self._options.resume_ratio:
-                self._turn_fast(took_s)
+            if share <= self._options.resume_ratio:
+                self._turn_fast(share)
             return
         if not self._slow:
-            self._times_s.append(took_s)
+            self._shares.append(share)
 
     def dropped(self, timing: Timing) -> None:
         """Take back a call that failed or was cancelled: no response time, and the measuring slot is free again."""
@@ -110,18 +129,18 @@ class LatencyWatch:
         if self._measuring == timing.number:
             self._measuring = None
 
-    def _turn_slow(self, now_s: float, average_s: float) -> None:
+    def _turn_slow(self, now_s: float, average: float) -> None:
         self._slow = True
         self._measure_at_s = now_s + self._options.recovery_s
-        self._times_s.clear()
+        self._shares.clear()
         if self._on_change is not None:
-            self._on_change(True, average_s)
+            self._on_change(True, average)
 
-    def _turn_fast(self, took_s: float) -> None:
+    def _turn_fast(self, share: float) -> None:
         self._slow = False
         # Calls from the slow time that still wait must not make it slow again at once.
         self._waiting.clear()
-        self._times_s.clear()
-        self._times_s.append(took_s)
+        self._shares.clear()
+        self._shares.append(share)
         if self._on_change is not None:
-            self._on_change(False, took_s)
+            self._on_change(False, share)

@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from router.budget import Allowance, BudgetStore, Reservation, Standing, day_of, micro_usd
+from router.budget import Allowance, BudgetStore, MemoryBudgetStore, Reservation, Standing, day_of, micro_usd
 from router.errors import BudgetStoreDown
 from router.events import EventSink, Spend
 from router.models import ModelType, Usage
@@ -82,6 +82,7 @@ class Ledger:
         allowance_usd: float = 0.0,
     ) -> None:
         self._store = store
+        self._memory = store if type(store) is MemoryBudgetStore else None
         self._limit = micro_usd(limit_usd)
         self._lease_s = lease_s
         self._wall = wall
@@ -181,6 +182,9 @@ class Ledger:
         self._begin(_Settlement(lease, reservation, 0, estimated=False))
 
     def _begin(self, settlement: _Settlement) -> None:
+        if self._memory is not None:  # never away, never slow: a task would cost more than the step
+            self._booked(settlement, self._memory.settle_now(settlement.reservation, settlement.micro_usd))
+            return
         task = asyncio.get_running_loop().create_task(self._try(settlement))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
@@ -217,9 +221,13 @@ class Ledger:
             # Its lease may be long over: the store must remember its id from now on.
             reservation = msgspec.structs.replace(reservation, expires_at_s=self._wall() + self._lease_s)
         standing = await self._store.settle(reservation, amount)
-        self._note(reservation.day, standing)
         if lease.source == "allowance":
             self._allowance.booked(reservation.day, amount)
+        self._booked(settlement, standing)
+
+    def _booked(self, settlement: _Settlement, standing: Standing) -> None:
+        lease, reservation, amount = settlement.lease, settlement.reservation, settlement.micro_usd
+        self._note(reservation.day, standing)
         if standing.accepted:
             self._tell("settle", lease, reservation, amount, standing.total_micro_usd, estimated=settlement.estimated)
 

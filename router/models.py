@@ -1,9 +1,9 @@
-"""What goes in and comes out: providers, requests, replies, chunks. Plain data, no behaviour beyond checks."""
+"""What goes in and comes out: providers, requests, replies, chunks. Plain data, no behaviour beyond reading it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,16 +12,24 @@ from router.events import Attempt
 __all__ = [
     "DEFAULT_PREFERRED",
     "FAILOVER_CHAIN",
+    "Asked",
     "Chunk",
+    "ImagePart",
+    "JsonFormat",
     "Message",
     "ModelType",
+    "NamedTool",
     "Reply",
     "Request",
     "StopReason",
+    "TextPart",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
     "Usage",
 ]
 
-StopReason = Literal["stop", "length", "content_filter"]
+StopReason = Literal["stop", "length", "content_filter", "tool_calls"]
 
 
 class ModelType(StrEnum):
@@ -51,14 +59,125 @@ DEFAULT_PREFERRED: str = _Default("gemini")
 """The default of `preferred_model`. Equals `"gemini"`, but a caller who passes `"gemini"` has *named* a cloud."""
 
 
+class TextPart(msgspec.Struct, frozen=True, tag="text"):
+    """A piece of a message's text."""
+
+    text: str
+
+
+class ImagePart(msgspec.Struct, frozen=True, tag="image"):
+    """
+    An image in a message: an https URL, or `data:image/png;base64,…`.
+
+    `detail` is how closely it is to be looked at; vendors that do not know the word decide themselves.
+    """
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+    @property
+    def inline(self) -> tuple[str, str] | None:
+        """The media type and the base64 data of a data URL; None for an image that is only pointed at."""
+        head, comma, data = self.url.partition(",")
+        if not comma or not head.startswith("data:") or not head.endswith(";base64"):
+            return None
+        return head.removeprefix("data:").partition(";")[0], data
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool that the model wants called. `arguments` is JSON as the model wrote it: check it before you use it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A piece of a streamed tool call. The first one of a call has `id` and `name`; the arguments' pieces add up to JSON.
+
+    `index` counts the calls of an answer from 0. (From an adapter it is the vendor's own number, None for a call that
+    comes whole.)
+    """
+
+    index: int | None
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a conversation."""
+    """
+    One turn of a conversation.
 
-    role: Literal["system", "user", "assistant"]
-    content: str
+    `tool_calls` are those that the assistant asked for; a turn of the role `tool` has the result of one of them, named
+    by `tool_call_id`.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | tuple[TextPart | ImagePart, ...]
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+    @property
+    def text(self) -> str:
+        """The text, without the images."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """The images, without the text."""
+        if isinstance(self.content, str):
+            return ()
+        return tuple(part for part in self.content if isinstance(part, ImagePart))
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that the model may ask to have called. `parameters` is a JSON Schema of an object."""
+
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+    """Whether the arguments must fit the schema to the letter, where a vendor can promise that."""
+
+
+class NamedTool(msgspec.Struct, frozen=True):
+    """The choice of one tool that must be called."""
+
+    name: str
+
+
+class JsonFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer in JSON: any object, or one that fits `schema`."""
+
+    schema: dict[str, Any] | None = None
+    name: str = "answer"
+    description: str | None = None
+    strict: bool | None = None
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked, by a caller of the router and by the router of each provider alike. None: not said."""
+
+    messages: tuple[Message, ...]
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    user: str | None = None
+    tools: tuple[Tool, ...] = ()
+    tool_choice: Literal["auto", "none", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    json_format: JsonFormat | None = None
+
+
+class Request(Asked, frozen=True, kw_only=True):
     """
     One thing asked of the router.
 
@@ -66,12 +185,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     `timeout_s` is the caller's own patience in seconds; running out of it says nothing about a provider.
     """
 
-    messages: tuple[Message, ...]
     model: str = DEFAULT_PREFERRED
     max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
     timeout_s: float | None = None
     request_id: str = ""
 
@@ -87,6 +202,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int
     completion_tokens: int
     estimated: bool = False
+    cached_tokens: int = 0
+    """Of the prompt's tokens: those that the provider read from its cache, at a lower price."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +216,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     stop_reason: StopReason
     cost_usd: float
     attempts: tuple[Attempt, ...]
+    tool_calls: tuple[ToolCall, ...] = ()
+    refusal: str = ""
+    """What the model said instead of the answer, where its vendor tells that apart from the text."""
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,3 +236,5 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     cost_usd: float = 0.0
     attempts: tuple[Attempt, ...] = ()
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    refusal: str = ""

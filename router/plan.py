@@ -11,13 +11,17 @@ from typing import Literal
 
 import msgspec
 
+from router.capabilities import lacking
 from router.catalogue import Choice, model_at
-from router.errors import SecurityError
+from router.errors import RequestError, SecurityError
 from router.models import FAILOVER_CHAIN, ModelType
 
 __all__ = ["Ask", "ProviderView", "Route", "SkipReason", "Skipped", "Step", "order", "plan"]
 
-SkipReason = Literal["breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow"]
+SkipReason = Literal["breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow", "unsupported"]
+
+# What no waiting changes.
+_LASTING: frozenset[SkipReason] = frozenset({"airgap", "no_key", "unsupported"})
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +34,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     local_model: str
     fast: Choice | None = None
     """The fast failover model: it takes over when the preferred provider is slow."""
+    needs: frozenset[str] = frozenset()
+    """What not everybody can do, by the names of `router.capabilities`."""
 
 
 class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +84,12 @@ def order(first: ModelType) -> tuple[ModelType, ...]:
 
 
 def plan(ask: Ask, views: Mapping[ModelType, ProviderView]) -> Route:
-    """Return the route for `ask`. Raises SecurityError when the air gap forbids the provider that the caller named."""
+    """
+    Return the route for `ask`.
+
+    Raises SecurityError when the air gap forbids the provider that the caller named, and RequestError when nobody who
+    may be asked can do what the request needs.
+    """
     if ask.airgap and ask.named and ask.choice.provider.is_cloud:
         raise SecurityError(f"AIRGAP_MODE is on: {ask.choice.provider} is a cloud; ask for local, or name no model")
     steps: list[Step] = []
@@ -87,7 +98,7 @@ def plan(ask: Ask, views: Mapping[ModelType, ProviderView]) -> Route:
     waits_s: list[float] = []
     for provider in _order_now(ask, views):
         view = views[provider]
-        reason = _reason_to_skip(ask, provider, view)
+        reason = _reason_to_skip(ask, views, provider)
         if reason is not None:
             skips.append(Skipped(provider=provider, reason=reason))
             if reason in ("breaker_open", "cooling_down"):
@@ -99,6 +110,8 @@ def plan(ask: Ask, views: Mapping[ModelType, ProviderView]) -> Route:
             postponed.append(Step(provider=provider, model=model, reason="slow"))
             continue
         steps.append(Step(provider=provider, model=model, reason=_why(ask, provider, view)))
+    if ask.needs and all(skipped.reason in _LASTING for skipped in skips) and not steps and not postponed:
+        _raise_for_unable(ask, views, skips)
     return Route(steps=(*steps, *postponed), skips=tuple(skips), retry_after_s=min(waits_s, default=None))
 
 
@@ -134,11 +147,24 @@ def _model_for(ask: Ask, views: Mapping[ModelType, ProviderView], provider: Mode
     return model_at(provider, ask.fast if takes_over and ask.fast else ask.choice, ask.local_model)
 
 
-def _reason_to_skip(ask: Ask, provider: ModelType, view: ProviderView) -> SkipReason | None:
+def _raise_for_unable(ask: Ask, views: Mapping[ModelType, ProviderView], skips: list[Skipped]) -> None:
+    unable = [
+        f"{skipped.provider} cannot do {', '.join(lacking(skipped.provider, model, ask.needs))}"
+        for skipped in skips
+        if skipped.reason == "unsupported" and (model := _model_for(ask, views, skipped.provider))
+    ]
+    if unable:
+        raise RequestError(f"nobody who may be asked can answer this request: {'; '.join(unable)}")
+
+
+def _reason_to_skip(ask: Ask, views: Mapping[ModelType, ProviderView], provider: ModelType) -> SkipReason | None:
+    view = views[provider]
     if ask.airgap and provider.is_cloud:
         return "airgap"
     if not view.has_key:
         return "no_key"
+    if ask.needs and lacking(provider, _model_for(ask, views, provider), ask.needs):
+        return "unsupported"
     if view.cooling_s > 0:
         return "cooling_down"
     if not view.breaker_allows:

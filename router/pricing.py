@@ -16,6 +16,7 @@ import msgspec
 from router.models import Message, ModelType, Usage
 
 __all__ = [
+    "IMAGE_TOKENS_MAX",
     "UNKNOWN_CALL_MICRO_USD",
     "Price",
     "cost_micro_usd",
@@ -27,15 +28,19 @@ __all__ = [
 UNKNOWN_CALL_MICRO_USD = 30_000
 """What a call to a model without a known price is taken to cost: 0.03 USD."""
 
+IMAGE_TOKENS_MAX = 50_000
+"""The most that a vendor counts for one image: OpenAI's small model, 2833 and 5667 for each of 8 tiles (48,169)."""
+
 _MILLION = 1_000_000
 _TOKENS_PER_MESSAGE = 8  # what vendors add a message for its role and separators, rounded up
 
 
 class Price(msgspec.Struct, frozen=True):
-    """Micro-dollars per million tokens."""
+    """Micro-dollars per million tokens. `cached`: prompt tokens from the provider's cache; None: as all others."""
 
     prompt: int
     completion: int
+    cached: int | None = None
 
 
 class _PriceFile(msgspec.Struct):
@@ -58,13 +63,23 @@ def cost_micro_usd(price: Price | None, usage: Usage) -> int:
     """Return what `usage` costs, rounded up; a flat 0.03 USD where the price is not known."""
     if price is None:
         return UNKNOWN_CALL_MICRO_USD
-    amount = usage.prompt_tokens * price.prompt + usage.completion_tokens * price.completion
+    cached = min(usage.cached_tokens, usage.prompt_tokens) if price.cached is not None else 0
+    amount = (usage.prompt_tokens - cached) * price.prompt + usage.completion_tokens * price.completion
+    if price.cached is not None:
+        amount += cached * price.cached
     return -(-amount // _MILLION)
 
 
 def prompt_tokens_max(messages: Iterable[Message]) -> int:
     """Return an upper bound of the prompt's tokens: no tokenizer makes more tokens than there are UTF-8 bytes."""
-    return sum(len(message.content.encode()) + _TOKENS_PER_MESSAGE for message in messages)
+    return sum(_tokens_max(message) + _TOKENS_PER_MESSAGE for message in messages)
+
+
+def _tokens_max(message: Message) -> int:
+    if isinstance(message.content, str) and not message.tool_calls:
+        return len(message.content.encode())
+    called = sum(len((call.name + call.arguments).encode()) + _TOKENS_PER_MESSAGE for call in message.tool_calls)
+    return len(message.text.encode()) + len(message.images) * IMAGE_TOKENS_MAX + called
 
 
 def reservation_micro_usd(price: Price | None, prompt_tokens: int, max_tokens: int) -> int:

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,39 +19,14 @@ import msgspec
 from router.airgap import allows_endpoint
 from router.errors import ConfigurationError, SecurityError
 from router.models import ModelType
+from router.values import Secret, parse, parse_seconds
 
 __all__ = ["Secret", "Settings", "parse_seconds", "setting_names"]
 
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 # Where a key, and where an address, would end up elsewhere than it says: in another header, host or query.
 _UNFIT_IN_KEY = re.compile(r"[^\x21-\x7e]")
 _UNFIT_IN_URL = re.compile(r"[\x00-\x20\x7f@?#\\]")
 _UNFIT_ENTRY = re.compile(r"[\x00-\x1f\x7f@?#\\]|[^/:]/[^/]")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off", ""}
-
-
-class Secret:
-    """A value that shows itself only when asked by `reveal`: never in a log, a repr or an exception."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __repr__(self) -> str:
-        return "Secret(***)" if self._value else "Secret()"
-
-    def __reduce__(self) -> Any:
-        raise TypeError("a Secret is not pickled: it would leave the process in the clear")
-
-    def reveal(self) -> str:
-        """Return the value itself, for the one place that sends it."""
-        return self._value
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,7 +161,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 problems.append(f"{key} is not a setting")
                 continue
             try:
-                parsed[field.name] = _parse(field.name, field.type, value)
+                parsed[field.name] = parse(field.type, value, is_number=field.name in _NUMBERS)
             except ValueError as error:
                 shown = "its value" if field.type is Secret else repr(value)
                 problems.append(f"{key.upper()}: {shown} {error}")
@@ -233,16 +208,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def setting_names() -> tuple[str, ...]:
     """Return the names of all settings in lower case."""
     return tuple(field.name for field in msgspec.structs.fields(Settings))
-
-
-def parse_seconds(value: object) -> float:
-    """Return a duration in seconds from a number or from text such as `300ms`, `5s`, `2m`. Raises ValueError."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _parse_number(value)
-    found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError("is not a duration: write seconds, or a number with a unit (300ms, 5s, 2m)")
-    return float(found.group(1)) * _SECONDS[cast("str | None", found.group(2))]
 
 
 _POSITIVE = (
@@ -318,42 +283,6 @@ def _masked(url: str) -> str:
     """Return an address with its password and its query, which may hold one, as ***."""
     shown = re.sub(r"://([^:/@]*):.*@", r"://\1:***@", url)
     return re.sub(r"\?.*", "?***", shown)
-
-
-def _parse(name: str, kind: Any, value: object) -> object:
-    if kind is Secret and isinstance(value, Secret):
-        return value
-    if kind is bool:
-        return _parse_bool(value)
-    if kind is float:
-        return _parse_number(value) if name in _NUMBERS else parse_seconds(value)
-    if kind is int:
-        try:
-            return int(str(value))
-        except ValueError:
-            raise ValueError("is not a whole number") from None
-    text = value.strip() if isinstance(value, str) else None  # a value out of a file often ends in a line end
-    if text is None:
-        raise ValueError("is not text")
-    return Secret(text) if kind is Secret else text
-
-
-def _parse_number(value: object) -> float:
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except (ValueError, OverflowError):
-            pass
-    raise ValueError("is not a number")
-
-
-def _parse_bool(value: object) -> bool:
-    word = str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError("is neither true nor false")
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:

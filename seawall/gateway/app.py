@@ -7,19 +7,22 @@ FastAPI owns the app, its documentation and the small routes; the chat route is 
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from router.catalogue import known_models
+from router.errors import SeawallError
 from router.hybrid import HybridRouter
+from seawall.gateway.auth import authenticate
 from seawall.gateway.chat import ChatEndpoint
 from seawall.gateway.config import GatewaySettings
-from seawall.gateway.wire import DEFAULT_MODEL
+from seawall.gateway.metrics import Metrics
+from seawall.gateway.wire import DEFAULT_MODEL, error_json
 
 __all__ = ["create_app"]
 
@@ -52,14 +55,17 @@ def create_app(
     settings: GatewaySettings | None = None,
     *,
     is_draining: Callable[[], bool] = lambda: False,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """
     Return the ASGI app around the router that `make_router` makes when the app starts, in its event loop.
 
-    `is_draining` tells `/readyz` that the process was asked to stop.
+    `is_draining` tells `/readyz` that the process was asked to stop. The chat endpoint is `app.state.chat`.
     """
     router = make_router()
-    endpoint = ChatEndpoint(router, settings or GatewaySettings.from_environment())
+    settings = settings or GatewaySettings.from_environment()
+    metrics = metrics or Metrics()
+    endpoint = ChatEndpoint(router, settings, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -70,8 +76,10 @@ def create_app(
         await router.aclose()
 
     app = FastAPI(title="Seawall gateway", lifespan=lifespan)
-    app.add_api_route("/v1/models", _models, methods=["GET"])
-    app.add_api_route("/healthz", _healthz, methods=["GET"])
+    app.state.chat = endpoint
+    app.add_exception_handler(SeawallError, _refuse)
+    keys = settings.api_key_sha256
+    metrics_keys = (*keys, *settings.metrics_key_sha256)
 
     async def readyz() -> JSONResponse:
         """Whether new requests are welcome: 503 while draining."""
@@ -82,10 +90,36 @@ def create_app(
         """Breakers, cooldowns, latencies and today's spend, as the router knows them without asking anybody."""
         return JSONResponse({"providers": router.status(), "spent_usd": await router.spent_usd()})
 
+    async def figures() -> Response:
+        """The figures of all workers, in Prometheus's text format."""
+        spent = ("seawall_budget_spent_usd", "Spend of this UTC day, settled and reserved.", await router.spent_usd())
+        limit_usd = router.settings.daily_spend_limit_usd
+        limit = ("seawall_budget_limit_usd", "Limit of the spend of a UTC day.", limit_usd)
+        return Response(metrics.render((spent, limit)), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app.add_api_route("/healthz", _healthz, methods=["GET"])
     app.add_api_route("/readyz", readyz, methods=["GET"])
-    app.add_api_route("/v1/router/status", status, methods=["GET"])
+    app.add_api_route("/v1/models", _models, methods=["GET"], dependencies=_guarded_by(keys))
+    app.add_api_route("/v1/router/status", status, methods=["GET"], dependencies=_guarded_by(keys))
+    app.add_api_route("/metrics", figures, methods=["GET"], dependencies=_guarded_by(metrics_keys))
     _add_chat(app, endpoint)
     return app
+
+
+def _guarded_by(keys: Sequence[str]) -> list[Any]:
+    """Return what lets a request pass only with one of these keys, where there are any."""
+
+    async def check(request: Request) -> None:
+        authenticate(request.headers.get("authorization", "").encode("latin-1"), keys)
+
+    return [Depends(check)]
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    """Answer an error of ours as the chat route does."""
+    status = error.status if isinstance(error, SeawallError) else 500
+    content = error_json(error) if isinstance(error, SeawallError) else b""
+    return Response(content, status_code=status, media_type="application/json")
 
 
 def _add_chat(app: FastAPI, endpoint: ChatEndpoint) -> None:

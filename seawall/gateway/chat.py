@@ -8,8 +8,6 @@ cancels the upstream call: `http.disconnect` is watched for as long as the answe
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import re
 import time
 import uuid
@@ -17,10 +15,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
-from router.errors import RequestError, SeawallError
+from router.errors import AllCloudsDownError, RequestError, SeawallError
 from router.hybrid import HybridRouter
-from router.models import Request
+from router.models import Request, Usage
+from seawall.gateway.auth import authenticate
 from seawall.gateway.config import GatewaySettings
+from seawall.gateway.metrics import Metrics
 from seawall.gateway.wire import (
     ChatRequest,
     chunk_json,
@@ -43,38 +43,65 @@ _JSON = (b"content-type", b"application/json")
 _SSE = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
 
-class Unauthorized(SeawallError):
-    """The client's API key is missing or wrong."""
+class ShuttingDown(SeawallError):
+    """The gateway ends, and this answer could not be finished in the time that it was given."""
 
-    code = "invalid_api_key"
-    status = 401
+    code = "shutting_down"
+    status = 503
+    retryable = True
 
 
 class _ClientLeft(Exception):
     """The client closed its connection before the answer was whole."""
 
 
-class ChatEndpoint:
-    """Answer chat completions with `router`."""
+class _Progress:
+    """What is to be counted of one request when it has ended."""
 
-    def __init__(self, router: HybridRouter, settings: GatewaySettings) -> None:
+    __slots__ = ("begun_s", "first_s", "outcome", "provider", "usage")
+
+    def __init__(self, begun_s: float) -> None:
+        self.begun_s = begun_s
+        self.first_s: float | None = None
+        self.outcome = "internal_error"
+        self.provider = "none"
+        self.usage: Usage | None = None
+
+
+class ChatEndpoint:
+    """Answer chat completions with `router`, and count them in `metrics`."""
+
+    def __init__(self, router: HybridRouter, settings: GatewaySettings, metrics: Metrics | None = None) -> None:
         self._router = router
         self._settings = settings
+        self._metrics = metrics or Metrics()
+        self._running: set[asyncio.Future[None]] = set()
+        self._cutting = False
+
+    def cut_off(self) -> int:
+        """End every answer under way with an error that its client can read; return how many there were."""
+        self._cutting = True
+        for work in self._running:
+            work.cancel()
+        return len(self._running)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request."""
         headers = dict(reversed(scope["headers"]))
         told = headers.get(b"x-request-id", b"").decode("latin-1")
         request_id = told if _REQUEST_ID.fullmatch(told) else uuid.uuid4().hex
+        progress = _Progress(time.monotonic())
+        self._metrics.begun()
         try:
-            self._authenticate(headers.get(b"authorization", b""))
+            authenticate(headers.get(b"authorization", b""), self._settings.api_key_sha256)
             chat, request = parse_request(await self._body(headers, receive), request_id)
-        except SeawallError as error:
-            await _send_error(send, error, request_id)
+        except (SeawallError, _ClientLeft) as error:
+            self._metrics.ended(getattr(error, "code", "cancelled"), stream=False, begun_s=progress.begun_s)
+            if isinstance(error, SeawallError):
+                await _send_error(send, error, request_id)
             return
-        except _ClientLeft:
-            return
-        work = asyncio.ensure_future(self._answer(chat, request, send))
+        work = asyncio.ensure_future(self._answer(chat, request, send, progress))
+        self._running.add(work)
         watcher = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait((work, watcher), return_when=asyncio.FIRST_COMPLETED)
@@ -83,22 +110,34 @@ class ChatEndpoint:
             if not work.done():
                 work.cancel()
             await asyncio.gather(work, watcher, return_exceptions=True)
+            self._running.discard(work)
         if not work.cancelled() and work.exception() is not None:
             raise work.exception()  # type: ignore[misc]
 
-    async def _answer(self, chat: ChatRequest, request: Request, send: Send) -> None:
-        if chat.stream:
-            await self._stream(chat, request, send)
-            return
+    async def _answer(self, chat: ChatRequest, request: Request, send: Send, progress: _Progress) -> None:
+        try:
+            await (self._stream if chat.stream else self._whole)(chat, request, send, progress)
+        finally:
+            self._metrics.ended(
+                progress.outcome,
+                stream=chat.stream,
+                begun_s=progress.begun_s,
+                provider=progress.provider,
+                first_s=progress.first_s,
+                usage=progress.usage,
+            )
+
+    async def _whole(self, _chat: ChatRequest, request: Request, send: Send, progress: _Progress) -> None:
         try:
             reply = await self._router.complete(request)
-        except SeawallError as error:
-            await _send_error(send, error, request.request_id)
+        except (SeawallError, asyncio.CancelledError) as error:
+            await _send_error(send, self._problem(error, progress), request.request_id)
             return
+        progress.outcome, progress.provider, progress.usage = "ok", reply.provider, reply.usage
         body = completion_json(reply, request.request_id, int(time.time()))
         await _send(send, 200, [_JSON, *headers_of(reply)], body, request.request_id)
 
-    async def _stream(self, chat: ChatRequest, request: Request, send: Send) -> None:
+    async def _stream(self, chat: ChatRequest, request: Request, send: Send, progress: _Progress) -> None:
         created_s = int(time.time())
         include_usage = chat.stream_options is not None and chat.stream_options.include_usage
         started = False
@@ -106,31 +145,34 @@ class ChatEndpoint:
             async with aclosing(self._router.stream(request)) as chunks:
                 async for chunk in chunks:
                     if not started:
+                        progress.first_s, progress.provider = time.monotonic(), chunk.provider
                         await _start(send, 200, [*_SSE, *headers_of(chunk)], request.request_id)
                     if chunk.stop_reason is None:
                         data = chunk_json(chunk, request.request_id, created_s, first=not started)
                     else:
                         data = final_chunks(chunk, request.request_id, created_s, include_usage=include_usage)
+                        progress.outcome, progress.provider, progress.usage = "ok", chunk.provider, chunk.usage
                     started = True
                     await send({"type": "http.response.body", "body": data, "more_body": True})
-        except SeawallError as error:
+        except (SeawallError, asyncio.CancelledError) as error:
+            problem = self._problem(error, progress)
             if not started:
-                await _send_error(send, error, request.request_id)
+                await _send_error(send, problem, request.request_id)
                 return
             # The status is out already: say it in the stream, and leave out [DONE], so that nobody takes it for whole.
-            data = b"data: " + error_json(error) + b"\n\n"
+            data = b"data: " + error_json(problem) + b"\n\n"
             await send({"type": "http.response.body", "body": data, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _authenticate(self, authorization: bytes) -> None:
-        accepted = self._settings.api_key_sha256
-        if not accepted:
-            return
-        scheme, _, key = authorization.partition(b" ")
-        digest = hashlib.sha256(key.strip()).hexdigest() if scheme.lower() == b"bearer" else ""
-        matches = [hmac.compare_digest(digest, known) for known in accepted]
-        if not any(matches):
-            raise Unauthorized("the API key is missing or wrong; send `Authorization: Bearer <key>`")
+    def _problem(self, error: SeawallError | asyncio.CancelledError, progress: _Progress) -> SeawallError:
+        """Return what the client is told. Raises the cancellation of a request whose client has left."""
+        if isinstance(error, asyncio.CancelledError):
+            if not self._cutting:
+                progress.outcome = "cancelled"
+                raise error
+            error = ShuttingDown("the gateway is being stopped and this answer took too long; send it again")
+        progress.outcome = error.code
+        return error
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         limit = self._settings.body_bytes_max
@@ -168,4 +210,7 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
 
 
 async def _send_error(send: Send, error: SeawallError, request_id: str) -> None:
-    await _send(send, error.status, [_JSON, *retry_after(error)], error_json(error), request_id)
+    headers = [_JSON, *retry_after(error)]
+    if isinstance(error, AllCloudsDownError):
+        headers.append((b"x-seawall-attempts", str(len(error.attempts)).encode()))
+    await _send(send, error.status, headers, error_json(error), request_id)
