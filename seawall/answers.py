@@ -56,10 +56,24 @@ def last_token(text: str, request_id: str) -> tuple[int, int] | None:
 def judge_text(text: str, request_id: str) -> Judgement:
     """Judge the text that a client received for `request_id`. A missing space at the very end is forgiven."""
     padded = text if text.endswith(" ") else text + " "
+    if (at_once := _plainly_whole(padded, request_id)) is not None:
+        return at_once
     matches = list(_TOKEN.finditer(padded))
     providers = tuple(dict.fromkeys(m.group(1) for m in matches))
     problem = _problem(padded, matches, request_id)
     return Judgement(whole=problem is None, tokens=len(matches), providers=providers, problem=problem)
+
+
+def _plainly_whole(text: str, request_id: str) -> Judgement | None:
+    """Judge what is exactly one provider's whole answer, as most texts are; None for all else, which takes a look."""
+    last = _TOKEN.fullmatch(text, text.rfind(" ", 0, -1) + 1)
+    if last is None or last[3] != last[4]:
+        return None
+    provider, count = last[1], int(last[4])
+    # Most of a text that is not so long cannot be equal: so a number that somebody made up costs nothing.
+    if count > len(text) or text != "".join(answer_tokens(provider, request_id, count)):
+        return None
+    return Judgement(whole=True, tokens=count, providers=(provider,), problem=None)
 
 
 def _problem(text: str, matches: Sequence[re.Match[str]], request_id: str) -> str | None:

@@ -65,14 +65,16 @@ class Console:
         """Print one line of text."""
         self._write(f"  {text}")
 
-    def title(self, name: str, scenario: Scenario) -> None:
+    def title(self, name: str, scenario: Scenario, *, arena: str = "wire") -> None:
         """Print what is about to run."""
         plan = scenario.load.plan(scenario.seed)
         self._load_s = duration_of(plan)
         load = f"{_counted(count_of(plan), 'request')} in {self._load_s:g} s"
         self._write(self._screen.paint(f"▶ {name}", "1") + f": {scenario.title}")
-        self._write(f"  on the wire, seed {scenario.seed}, {load}, {_counted(len(scenario.faults), 'fault')}")
-        self.doing("starting gateway, emulators, Toxiproxy and Locust")
+        where = "on the wire" if arena == "wire" else "in the simulation"
+        self._write(f"  {where}, seed {scenario.seed}, {load}, {_counted(len(scenario.faults), 'fault')}")
+        parts = "starting gateway, emulators, Toxiproxy and Locust"
+        self.doing(parts if arena == "wire" else "simulating")
 
     def doing(self, text: str | None) -> None:
         """Show on a terminal what takes a moment; None when it is done."""

@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["FaultWatch", "LiveView"]
+__all__ = ["FaultWatch", "Line", "LiveView"]
 
 _WINDOW_S = 60.0
 _READ_BYTES = 4 * 1024 * 1024  # of one file at one poll; the rest comes with the next
 
 
-class _Line(msgspec.Struct):
+class Line(msgspec.Struct):
     """The few fields of any event that matter here."""
 
     kind: str
@@ -83,7 +83,7 @@ class FaultWatch:
         others = {f"{kind}s": count for kind, count in sorted(self.met_others.items())}
         return {"calls": self.met_calls, "attempts": self.met_attempts, **others}
 
-    def see(self, line: _Line) -> None:
+    def see(self, line: Line) -> None:
         """Take one event, which may or may not be of a kind that can meet this fault."""
         kinds = _MET_BY.get(self.provider, _CALLS)
         if line.kind not in kinds or (kinds is _CALLS and line.provider != self.provider):
@@ -115,7 +115,7 @@ class LiveView:
         self._folder = folder
         self._offsets: dict[Path, int] = {}
         self._rest: dict[Path, bytes] = {}
-        self._decoder = msgspec.json.Decoder(_Line)
+        self._decoder = msgspec.json.Decoder(Line)
         self._recent: deque[tuple[int, bool]] = deque()
         self.outcomes: Counter[str] = Counter()
         self.served: Counter[str] = Counter()
@@ -152,6 +152,10 @@ class LiveView:
             line = self._decoder.decode(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return  # the merger counts bad lines; here they are only not seen
+        self.take(line)
+
+    def take(self, line: Line) -> None:
+        """Take one event."""
         for watch in self.watches:
             watch.see(line)
         match line.kind:

@@ -41,7 +41,7 @@ from seawall.toolchain import ToolchainError
 from seawall.verdicts.model import RunVerdict, Verdict
 from seawall.version import commit, versions_of
 
-__all__ = ["Exit", "Outcome", "run_scenario"]
+__all__ = ["Exit", "Outcome", "Render", "exit_code_of", "run_scenario"]
 
 _T = TypeVar("_T")
 _EXPECTED = (SeawallError, ToolchainError, FaultError, OSError)
@@ -378,14 +378,15 @@ def _judged(run: _Run, end: End, render: Render) -> Outcome:
         # The report says what is missing; a verdict on a system that nobody asked anything would be one by chance.
         code = Exit.NOT_UNDONE if end.undone is False else Exit.INVALID
         return Outcome(folder=run.folder, verdict=None, exit_code=code, detail=run.detail)
-    exit_code = _exit_code(end, verdict)
+    exit_code = exit_code_of(end, verdict)
     if exit_code is Exit.FAIL and run.lost is not None and not run.lost.startswith(GATEWAY_NAME):
         # What fails when a part of ours is gone says nothing of the system under test.
         exit_code = Exit.INVALID
     return Outcome(folder=run.folder, verdict=verdict, exit_code=exit_code, detail=run.detail)
 
 
-def _exit_code(end: End, verdict: RunVerdict) -> Exit:
+def exit_code_of(end: End, verdict: RunVerdict) -> Exit:
+    """Return the exit code of a run that was judged."""
     if end.undone is False:
         return Exit.NOT_UNDONE
     if end.reason == "interrupted":

@@ -141,7 +141,10 @@ class Launcher:
         def part(name: str) -> Part:
             async def start(port: int) -> Child:
                 launch = system.render(scenario, upstreams, port=port, shared=count > 1)
-                return await self.start(name, launch.argv, launch.environment, deadline_s=_GATEWAY_LIMIT_S)
+                environment = dict(launch.environment)
+                if "BUDGET_SQLITE_PATH" in environment:  # one run's spend is not the next one's
+                    environment["BUDGET_SQLITE_PATH"] = str(self._folder / "budget.db")
+                return await self.start(name, launch.argv, environment, deadline_s=_GATEWAY_LIMIT_S)
 
             return Part(name, start, partial(gateway_answers, shared=count > 1), shared=count > 1)
 

@@ -19,7 +19,7 @@ from seawall.suite import RenderSuite, Result, SuiteOptions, Unready, run_suite,
 
 __all__ = ["run", "summary"]
 
-_ARENA = "wire"
+_PLACES = {"wire": "on the wire", "simulation": "in the simulation"}
 
 
 def run(options: Any, *, render: Render, render_suite: RenderSuite) -> int:
@@ -51,7 +51,13 @@ async def _run(
     stop = asyncio.Event()
     _heed_signals(stop, screen)
     out: Path = (options.out or runs_dir()).resolve()
-    how = SuiteOptions(jobs=options.jobs, fail_fast=options.fail_fast, repeats=not options.no_repeat, seed=options.seed)
+    how = SuiteOptions(
+        jobs=options.jobs,
+        fail_fast=options.fail_fast,
+        repeats=not options.no_repeat,
+        seed=options.seed,
+        arena=options.arena,
+    )
     try:
         results = await run_suite(scenarios, out, screen=screen, stop=stop, render=render, options=how)
     except Unready as error:
@@ -106,7 +112,8 @@ def _row(result: Result) -> tuple[str, str, str, str, str]:
 
 
 def _chosen(options: Any) -> tuple[list[Loaded], list[str]]:
-    """Return the scenarios for the wire, and a line for each that was passed over. Raises ScenarioError."""
+    """Return the scenarios for the arena, and a line for each that was passed over. Raises ScenarioError."""
+    arena: str = options.arena
     problems: list[Problem] = []
     scenarios: list[Loaded] = []
     elsewhere: list[str] = []
@@ -116,12 +123,12 @@ def _chosen(options: Any) -> tuple[list[Loaded], list[str]]:
         except ScenarioError as error:
             problems += error.problems
             continue
-        if _ARENA in loaded.scenario.arenas:
+        if arena in loaded.scenario.arenas:
             scenarios.append(loaded)
             continue
-        line = f"it runs in {', '.join(loaded.scenario.arenas)} only, not on the wire"
+        line = f"it runs in {', '.join(loaded.scenario.arenas)} only, not {_PLACES[arena]}"
         if options.names:
-            problems.append(Problem(str(path), 0, 0, line, "name another, or add `wire` to its arenas"))
+            problems.append(Problem(str(path), 0, 0, line, f"name another, or add `{arena}` to its arenas"))
         else:
             elsewhere.append(f"passed over {path.stem}: {line}")
     if problems:

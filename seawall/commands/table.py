@@ -71,13 +71,23 @@ COMMANDS: tuple[Command, ...] = (
         more="A scenario is a file, or a name that `seawall list` shows. It starts the gateway, stand-ins for the "
         "providers, Toxiproxy between them and Locust as load; nothing leaves this machine, and no key is needed. "
         "Ctrl-C takes back every fault, ends every process and still writes the report.",
-        examples=("seawall run primary-dark", "seawall run --tag ci", "seawall run --all --plan"),
+        examples=(
+            "seawall run primary-dark",
+            "seawall run --tag ci",
+            "seawall run --all --plan",
+            "seawall run --all --arena simulation",
+        ),
         arguments=(
             Argument(("names",), "a file, or a name from the scenarios folder", "scenario", _SCENARIOS),
             Argument(
                 ("--tag",), "all scenarios with this tag; may be repeated", "tag", {"action": "append", "default": []}
             ),
             _flag("--all", "all scenarios"),
+            Argument(
+                ("--arena",),
+                "where: wire (real processes, in real time; the default) or simulation (one process, virtual time)",
+                settings={"choices": ("wire", "simulation"), "default": "wire", "metavar": "ARENA"},
+            ),
             _flag("--plan", "print what would happen and when, and start nothing"),
             Argument(
                 ("--jobs",),
@@ -168,12 +178,26 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "serve",
         "Serve the gateway: OpenAI's API in front of all providers.",
-        more="Keys and settings come from the environment and a .env file.",
-        examples=("seawall serve --demo", "GEMINI_API_KEY=… seawall serve --port 8080"),
+        more="Keys and settings come from the environment, a .env file and the file of --config; the first wins. "
+        "On SIGTERM or Ctrl-C, answers under way finish first.",
+        examples=(
+            "seawall serve --demo",
+            "GEMINI_API_KEY=… seawall serve --port 8080",
+            "seawall serve --config router.yaml --workers 4",
+        ),
         arguments=(
             _flag("--demo", "in front of emulated providers: no keys, no costs, nothing leaves this machine"),
             Argument(("--host",), "address to listen on (default: 127.0.0.1)", settings={"metavar": "ADDRESS"}),
             Argument(("--port",), "port, 0 for a free one (default: 8080)", settings={"type": int, "metavar": "PORT"}),
+            Argument(
+                ("--workers",), "processes that share the port (default: 1)", settings={"type": int, "metavar": "N"}
+            ),
+            Argument(
+                ("--config",),
+                "a YAML file with settings; the environment wins over it",
+                "file",
+                {"type": Path, "metavar": "FILE"},
+            ),
             _flag("--ready-json", "print one line of JSON when listening"),
         ),
     ),

@@ -31,6 +31,8 @@ class Packed(Sequence[E]):
 
     def __init__(self, kind: type[E], moment: Callable[[E], int]) -> None:
         self._decoder = msgspec.msgpack.Decoder(cast("type[E]", _row(kind)))
+        # Most events hold no other struct: their values are there at once.
+        self._values = _plain if _holds_structs(kind) else msgspec.structs.astuple
         self._moment = moment
         self._encoded = bytearray()
         self._starts = array("q")
@@ -43,7 +45,7 @@ class Packed(Sequence[E]):
 
         Raises OverflowError or UnicodeEncodeError for numbers and texts that no event of ours holds, and adds nothing.
         """
-        encoded = _ENCODE(_plain(event))
+        encoded = _ENCODE(self._values(event))
         self._moments.append(self._moment(event))
         self._starts.append(len(self._encoded))
         self._encoded += encoded
@@ -115,6 +117,11 @@ class Packed(Sequence[E]):
 
 
 _ENCODE = msgspec.msgpack.Encoder().encode
+
+
+def _holds_structs(kind: Any) -> bool:
+    types = (field.type for field in msgspec.structs.fields(kind))
+    return any(isinstance(each, type) and issubclass(each, msgspec.Struct) for each in types)
 
 
 def _plain(event: msgspec.Struct) -> list[Any]:

@@ -29,7 +29,7 @@ FaultKind = Literal["toxic", "respond", "process", "remaining"]
 FAULT_ARENAS: dict[FaultKind, tuple[Arena, ...]] = {
     "toxic": ("simulation", "wire"),
     "respond": ("simulation", "wire"),
-    "process": ("wire",),
+    "process": ("simulation", "wire"),
     "remaining": ("simulation", "wire"),
 }
 """Which arenas take which kind of fault. Another pair is a bad scenario, never a skip."""
@@ -93,8 +93,8 @@ class FaultSpec(Model):
 
     @property
     def arenas(self) -> tuple[Arena, ...]:
-        """Where it can be made. Redis is a real one, or none."""
-        return ("wire",) if self.target == "redis" else FAULT_ARENAS[self.kind]
+        """Where it can be made."""
+        return FAULT_ARENAS[self.kind]
 
     @property
     def remaining_usd(self) -> float:

@@ -115,9 +115,10 @@ class Scenario(Model):
 
     @property
     def needs_redis(self) -> bool:
-        """Whether a run needs a Redis: for the budget, or because a fault is aimed at it."""
-        store = next((value for key, value in self.system.settings.items() if key.lower() == "budget_store"), None)
-        return str(store).lower() == "redis" or any(fault.target in ("redis", "budget") for fault in self.faults)
+        """Whether a run needs a Redis: for the budget, for breakers, or because a fault is aimed at it."""
+        stores = [v for k, v in self.system.settings.items() if k.lower() in ("budget_store", "breaker_store")]
+        used = any(str(store).lower() == "redis" for store in stores)
+        return used or any(fault.target in ("redis", "budget") for fault in self.faults)
 
     def occurrences(self, fault_id: str) -> tuple[float, ...]:
         """Return every planned start of a fault, in seconds after the start of the load. Raises KeyError."""

@@ -14,7 +14,15 @@ __all__ = ["check_system"]
 
 DEFAULT_MODEL = "seawall"
 """What a client sends as `model` when it leaves the choice to the gateway's chain."""
-_OF_THE_ARENA = ("gemini_base_url", "anthropic_base_url", "openai_base_url", "ollama_host", "redis_url")
+_OF_THE_ARENA = (
+    "gemini_base_url",
+    "anthropic_base_url",
+    "openai_base_url",
+    "ollama_host",
+    "redis_url",
+    "budget_sqlite_path",
+    "deployments",
+)
 
 
 def check_system(situation: Situation) -> Iterator[Problem]:
@@ -39,7 +47,7 @@ def _settings(situation: Situation) -> Iterator[Problem]:
     for key, value in settings.items():
         path: Path = ("system", "settings", key)
         if key.lower() in _OF_THE_ARENA:
-            message = f"`{key}` is set by the arena, which puts its own proxies there"
+            message = f"`{key}` is set by the arena, which puts its own there"
             yield situation.problem(path, message, "take it out", on_key=True)
         elif key.lower() not in names:
             word = nearest(key, names)

@@ -28,7 +28,9 @@ Target = Literal["gemini", "claude", "openai", "local", "redis", "gateway", "tox
 Arena = Literal["simulation", "wire", "cluster"]
 BreakerState = Literal["closed", "open", "half_open"]
 Reached = Literal["closed", "open", "half_open", "slow", "fast"]
-SkipReason = Literal["breaker_open", "cooling_down", "budget", "airgap", "no_key", "slow"]
+SkipReason = Literal[
+    "breaker_open", "cooling_down", "budget", "airgap", "no_key", "slow", "unsupported", "retry_budget"
+]
 Metric = Literal[
     "success_rate",
     "refused_rate",

@@ -61,7 +61,7 @@ def test_each_kind_is_taken_at_its_targets_and_refused_at_others(kind: FaultKind
         if target in FAULT_TARGETS[kind]:
             made = fault(target=target, **{kind: HARM[kind]})
             assert made.kind == kind
-            assert made.arenas == (("wire",) if target == "redis" else FAULT_ARENAS[kind])
+            assert made.arenas == FAULT_ARENAS[kind]
         else:
             with pytest.raises(ValidationError, match=f"has no effect at {target}"):
                 fault(target=target, **{kind: HARM[kind]})
