@@ -21,7 +21,7 @@ AUTO = "auto"
 _MARK = re.compile(r"^\[sw:[A-Za-z0-9_-]{1,32}\] ")
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The first rule whose conditions all hold names the model; one without conditions always holds."""
 
     model: str

@@ -49,7 +49,7 @@ class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):
     window: int = 50
     """How many of the latest calls the ratios are judged over."""
     window_min: int = 20
-    """Fewer calls say nothing about a ratio."""
+    """Fewer calls say nothing about a ratio; at most the window."""
     recovery_timeout_s: float = 60.0
     """From the opening to the first probe."""
     backoff_factor: float = 1.0
@@ -89,6 +89,10 @@ class Breaker:
         self._open_s = options.recovery_timeout_s
         self._probe_at_s = 0.0
         self._probing = False
+        self.cause = ""
+        """Why it is as it is."""
+        self.may_probe: Callable[[], bool] = lambda: True
+        """Asked while it is not closed: where workers share their breakers, one of them may probe."""
         self._window = _Window(options) if options.failure_ratio or options.slow_ratio else None
 
     @property
@@ -101,15 +105,25 @@ class Breaker:
         """How many transitions there were."""
         return self._generation
 
+    @property
+    def is_probing(self) -> bool:
+        """Whether a probe is under way."""
+        return self._probing
+
+    @property
+    def probe_at_s(self) -> float:
+        """When the latest opening is over."""
+        return self._probe_at_s
+
     def allows(self, now_s: float) -> bool:
         """Whether `acquire` would give a permit now. Changes nothing."""
         match self._state:
             case BreakerState.CLOSED:
                 return True
             case BreakerState.OPEN:
-                return now_s >= self._probe_at_s
+                return self.may_probe() and now_s >= self._probe_at_s
             case BreakerState.HALF_OPEN:
-                return not self._probing
+                return not self._probing and self.may_probe()
 
     def soonest_probe_s(self, now_s: float) -> float:
         """Return the seconds from now until a call may be allowed; 0 when one is, or a probe is under way."""
@@ -164,15 +178,34 @@ class Breaker:
         if permit.is_probe and permit.generation == self._generation:
             self._probing = False
 
+    def learn_open(self, probe_at_s: float, cause: str) -> None:
+        """Open until then because another worker has; a probe of our own that is under way decides for itself."""
+        if self._state is BreakerState.OPEN:
+            self._probe_at_s = max(self._probe_at_s, probe_at_s)
+        elif not self._probing:
+            self._rest_until(probe_at_s, cause)
+
+    def learn_closed(self, cause: str) -> None:
+        """Close because another worker's probe succeeded; one of our own that is under way decides for itself."""
+        if self._probing or self._state is BreakerState.CLOSED:
+            return
+        if self._state is BreakerState.OPEN:
+            self._transition(BreakerState.HALF_OPEN, cause)
+        self._open_s = self._options.recovery_timeout_s
+        self._transition(BreakerState.CLOSED, cause)
+
     def _open(self, now_s: float, cause: str) -> None:
-        self._probe_at_s = now_s + self._open_s * (1 + _JITTER_MAX * self._draw())
+        self._rest_until(now_s + self._open_s * (1 + _JITTER_MAX * self._draw()), cause)
+
+    def _rest_until(self, probe_at_s: float, cause: str) -> None:
+        self._probe_at_s = probe_at_s
         self._failures = 0
         if self._window is not None:
             self._window.clear()
         self._transition(BreakerState.OPEN, cause)
 
     def _transition(self, to: BreakerState, cause: str) -> None:
-        old, self._state = self._state, to
+        old, self._state, self.cause = self._state, to, cause
         self._generation += 1
         if self._on_change is not None:
             self._on_change(old, to, self._generation, cause)
@@ -197,7 +230,7 @@ class _Window:
         if len(self._latest) > self._options.window:
             self._counts[self._latest.popleft()] -= 1
         total = len(self._latest)
-        if result == _GOOD or total < self._options.window_min:
+        if result == _GOOD or total < min(self._options.window_min, self._options.window):
             return None
         limit = self._options.failure_ratio if result == _FAILED else self._options.slow_ratio
         count = self._counts[result]

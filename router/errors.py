@@ -12,6 +12,7 @@ What can go wrong, split by what the caller can do about it.
     └── ProviderError               one attempt failed; the chain goes on elsewhere
         ├── AuthenticationFailed    401, 403: alarm
         ├── ModelNotFound           404: alarm
+        ├── Unsupported             the model cannot do what is asked, and only it knew
         ├── RateLimited             429, with the cooldown that the provider asked for
         ├── ProviderOverloaded      408, 5xx, 529
         ├── InvalidAnswer           malformed, empty, HTML, wrong content type, error event
@@ -57,6 +58,7 @@ __all__ = [
     "TlsError",
     "TransportError",
     "TruncatedBody",
+    "Unsupported",
 ]
 
 
@@ -72,6 +74,10 @@ class ConfigurationError(SeawallError):
     """A setting is missing or has a value that cannot be used; the message lists every violation."""
 
     code = "configuration"
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class RequestError(SeawallError):
@@ -127,16 +133,25 @@ class AllCloudsDownError(SeawallError, SystemError):
     """
     Nobody could answer. The message begins with "All Clouds Down".
 
-    `attempts` holds every attempt of this request; `retry_after_s` is the time in seconds to the soonest probe.
+    `attempts` holds every attempt of this request; `retry_after_s` is the time in seconds to the soonest probe; `calls`
+    counts the attempts with those of gateways behind this one.
     """
 
     code = "all_clouds_down"
     status = 503
     retryable = True
 
-    def __init__(self, detail: str, *, attempts: Sequence[Attempt] = (), retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        attempts: Sequence[Attempt] = (),
+        retry_after_s: float | None = None,
+        calls: int | None = None,
+    ) -> None:
         super().__init__(f"All Clouds Down: {detail}")
         self.attempts = tuple(attempts)
+        self.calls = len(self.attempts) if calls is None else calls
         self.retry_after_s = retry_after_s
 
 
@@ -147,6 +162,8 @@ class ProviderError(SeawallError):
     status = 502
     retryable = True
     counts: ClassVar[bool] = True
+    calls: int = 1
+    """How many attempts it stands for: a gateway behind the provider's address tells how many it made."""
 
     def __init__(self, message: str, *, upstream_status: int | None = None) -> None:
         super().__init__(message)
@@ -164,6 +181,13 @@ class ModelNotFound(ProviderError):
     """The provider does not know the model (404). Not counted by the breaker."""
 
     code = "model_not_found"
+    counts = False
+
+
+class Unsupported(ProviderError):
+    """The provider's model cannot do what the request asks, and only the provider knew. Not counted by the breaker."""
+
+    code = "unsupported"
     counts = False
 
 

@@ -15,7 +15,7 @@ import msgspec
 __all__ = ["Attempt", "BreakerChange", "Event", "EventSink", "LatencyChange", "Skip", "Spend"]
 
 
-class Attempt(msgspec.Struct, kw_only=True, tag_field="kind", tag="attempt", omit_defaults=False):
+class Attempt(msgspec.Struct, kw_only=True, tag_field="kind", tag="attempt", omit_defaults=True):
     """One call to one provider, reported when it has ended. `n` counts the attempts of a request from 1."""
 
     request_id: str
@@ -35,6 +35,8 @@ class Attempt(msgspec.Struct, kw_only=True, tag_field="kind", tag="attempt", omi
     worker: str
     generation: int
     """The breaker's generation at the start."""
+    deployment: str | None = None
+    """Which of the provider's deployments; left out where the settings list none."""
 
 
 class Skip(msgspec.Struct, kw_only=True, tag_field="kind", tag="skip"):
@@ -42,12 +44,18 @@ class Skip(msgspec.Struct, kw_only=True, tag_field="kind", tag="skip"):
 
     request_id: str
     provider: str
-    reason: Literal["breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow", "unsupported"]
+    reason: Literal["breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow", "unsupported", "retry_budget"]
     worker: str
 
 
-class BreakerChange(msgspec.Struct, kw_only=True, tag_field="kind", tag="breaker", rename={"from_state": "from"}):
-    """One transition of a breaker. States: `closed`, `open`, `half_open`."""
+class BreakerChange(
+    msgspec.Struct, kw_only=True, tag_field="kind", tag="breaker", rename={"from_state": "from"}, omit_defaults=True
+):
+    """
+    One transition of a breaker. States: `closed`, `open`, `half_open`.
+
+    Where workers share their breakers, `cause` begins with `told by` when another worker's moved first.
+    """
 
     worker: str
     provider: str
@@ -55,6 +63,7 @@ class BreakerChange(msgspec.Struct, kw_only=True, tag_field="kind", tag="breaker
     to: str
     generation: int
     cause: str
+    deployment: str | None = None
 
 
 # In a journal's line `source` is already the process that wrote it.
@@ -79,7 +88,7 @@ class Spend(msgspec.Struct, kw_only=True, tag_field="kind", tag="spend", rename=
     source: Literal["store", "allowance", "unanswered"] = "store"
 
 
-class LatencyChange(msgspec.Struct, kw_only=True, tag_field="kind", tag="latency"):
+class LatencyChange(msgspec.Struct, kw_only=True, tag_field="kind", tag="latency", omit_defaults=True):
     """The predictive breaker changed its mind: `slow` before anything has failed, or `fast` again."""
 
     worker: str
@@ -87,7 +96,9 @@ class LatencyChange(msgspec.Struct, kw_only=True, tag_field="kind", tag="latency
     to: Literal["slow", "fast"]
     average_ms: float
     limit_ms: float
+    """The limit for streams; JSON answers are measured by their own and told as a share of that."""
     message: str
+    deployment: str | None = None
 
 
 Event = Attempt | Skip | BreakerChange | LatencyChange | Spend

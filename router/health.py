@@ -1,5 +1,6 @@
 """
-What the router knows of one provider: its breaker, the cooldown it asked for, its last error. Pure, handed the time.
+What the router knows of one deployment of a provider: its breaker, the cooldown it asked for, its
+last error. Pure, handed the time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from router.breaker import Breaker, BreakerState, Permit
 from router.errors import AuthenticationFailed, ModelNotFound, ProviderError, RateLimited
 from router.latency import LatencyWatch
 from router.models import ModelType
-from router.plan import ProviderView
+from router.plan import CLEAR, ProviderView
 
 __all__ = ["ProviderHealth"]
 
@@ -39,11 +40,22 @@ class ProviderHealth:
         self._retry_after_max_s = retry_after_max_s
         self._cooling_until_s = 0.0
 
+    @property
+    def cooling_until_s(self) -> float:
+        """The end of the latest cooldown."""
+        return self._cooling_until_s
+
+    def cool_until(self, until_s: float) -> None:
+        """Cool down until then; a second cooldown never shortens the first."""
+        self._cooling_until_s = max(self._cooling_until_s, until_s)
+
     def view(self, now_s: float) -> ProviderView:
         """Return how the provider stands at `now_s`."""
         breaker = self.breaker
-        allows = breaker.allows(now_s)
         is_probe = breaker.state is not BreakerState.CLOSED
+        if not is_probe and self._cooling_until_s <= now_s and not self.latency.look(now_s) and self._has_key():
+            return CLEAR
+        allows = breaker.allows(now_s)
         return ProviderView(
             has_key=self._has_key(),
             breaker_allows=allows,
@@ -59,9 +71,11 @@ class ProviderHealth:
         """Return leave for one call, or None while the breaker or a cooldown forbids it."""
         return None if self._cooling_until_s > now_s else self.breaker.acquire(now_s)
 
-    def succeeded(self, permit: Permit, first_byte_s: float | None) -> None:
-        """Take a whole answer whose first byte came after `first_byte_s`."""
-        self.breaker.success(permit)
+    def succeeded(
+        self, permit: Permit, now_s: float, *, first_byte_s: float | None, response_s: float | None = None
+    ) -> None:
+        """Take a whole answer: its first byte came after `first_byte_s`, its first token after `response_s`."""
+        self.breaker.success(permit, now_s, response_s)
         self.alarm = None
         self.latency_s = first_byte_s
 
@@ -70,7 +84,7 @@ class ProviderHealth:
         self.last_error = error.code
         if isinstance(error, RateLimited) and error.retry_after_s is not None:
             asked_s = min(error.retry_after_s, self._retry_after_max_s)
-            self._cooling_until_s = max(self._cooling_until_s, now_s + asked_s)
+            self.cool_until(now_s + asked_s)
         if isinstance(error, (AuthenticationFailed, ModelNotFound)):
             self.alarm = error.code
         if error.counts:

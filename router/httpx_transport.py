@@ -23,11 +23,12 @@ from router.errors import (
     TransportError,
     TruncatedBody,
 )
-from router.transport import Answer, Call
+from router.transport import Answer, Call, connect_bound_s
 
 __all__ = ["HttpxTransport"]
 
 _PORT_MAX = 65_535
+_LEAVE_S = 1.0
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=200, keepalive_expiry=60.0)
 # Without the words of httpx and h11: those quote the header that they refuse, and it may hold a key.
 _UNSENDABLE = "the call has an address or a header that HTTP cannot carry"
@@ -42,6 +43,8 @@ class HttpxTransport:
 
     def __init__(self, inner: httpx.AsyncBaseTransport | None = None) -> None:
         self._inner = inner or httpx.AsyncHTTPTransport(limits=_LIMITS, trust_env=False)
+        self._left: set[asyncio.Task[httpx.Response]] = set()
+        """Calls that nobody waits for any more: they end themselves once their connection is made."""
 
     def send(self, call: Call) -> AbstractAsyncContextManager[Answer]:
         """See `router.transport.Transport`."""
@@ -49,19 +52,34 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        if self._left:
+            await asyncio.wait(self._left, timeout=_LEAVE_S)
         await self._inner.aclose()
 
     @asynccontextmanager
     async def _send(self, call: Call) -> AsyncGenerator[Answer]:
         timeouts = call.timeouts
-        request = _request_of(call)
+        progress = _Progress()
+        request = _request_of(call, progress)
+        connect_s = connect_bound_s(timeouts)
         loop = asyncio.get_running_loop()
         first_byte_by_s = loop.time() + timeouts.first_byte_s
+        head = asyncio.ensure_future(self._inner.handle_async_request(request))
         try:
-            async with asyncio.timeout_at(first_byte_by_s):
-                response = await self._inner.handle_async_request(request)
-        except TimeoutError:
-            raise FirstByteTimeout(f"no answer within {timeouts.first_byte_s:g} s") from None
+            await asyncio.wait((head,), timeout=connect_s)
+            if not (head.done() or progress.is_connecting):
+                await asyncio.wait((head,), timeout=max(0.0, first_byte_by_s - loop.time()))
+        except BaseException:
+            await self._leave(head, progress)
+            raise
+        if not head.done():
+            was_connecting = progress.is_connecting
+            await self._leave(head, progress)
+            if was_connecting:
+                raise ConnectFailed(f"no connection within {connect_s:g} s")
+            raise FirstByteTimeout(f"no answer within {timeouts.first_byte_s:g} s")
+        try:
+            response = head.result()
         except (httpx.LocalProtocolError, httpx.UnsupportedProtocol):
             raise ConnectFailed(_UNSENDABLE) from None
         except httpx.HTTPError as error:
@@ -70,6 +88,19 @@ class HttpxTransport:
             yield _HttpxAnswer(response, first_byte_by_s, timeouts.first_byte_s, timeouts.idle_s)
         finally:
             await response.aclose()
+
+    async def _leave(self, head: asyncio.Future[httpx.Response], progress: _Progress) -> None:
+        """End a call whose head nobody waits for; never while it connects, for httpcore then loses the socket."""
+        if progress.is_connecting and isinstance(head, asyncio.Task) and not head.done():
+            progress.is_left = True
+            self._left.add(head)
+            head.add_done_callback(self._left.discard)
+            head.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return
+        head.cancel()
+        await asyncio.wait((head,))
+        if not head.cancelled() and not head.exception():
+            await head.result().aclose()
 
 
 class _HttpxAnswer:
@@ -88,6 +119,10 @@ class _HttpxAnswer:
         response: httpx.Response, first_byte_by_s: float, first_byte_s: float, idle_s: float
     ) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
+        if response.is_stream_consumed:  # a mock's, made with all of its body
+            if response.content:
+                yield response.content
+            return
         chunks = aiter(response.aiter_raw())
         began = False
         while True:
@@ -108,15 +143,36 @@ class _HttpxAnswer:
                 yield chunk
 
 
-def _request_of(call: Call) -> httpx.Request:
-    timeouts = call.timeouts
+class _Left(Exception):
+    """Nobody waits for the call any more."""
+
+
+class _Progress:
+    """How far a call has come, as httpcore tells: its connect timeout bounds name, TCP and TLS each on its own."""
+
+    is_connecting = False
+    is_left = False
+
+    async def note(self, event: str, info: object) -> None:
+        """Take an event of httpcore's trace; raise _Left to keep it from sending."""
+        if event == "connection.connect_tcp.started":
+            self.is_connecting = True
+        elif event.endswith(".send_request_headers.started"):
+            self.is_connecting = False
+            if self.is_left:
+                raise _Left
+
+
+def _request_of(call: Call, progress: _Progress) -> httpx.Request:
+    pool_s = connect_bound_s(call.timeouts)
     try:
         request = httpx.Request(
             call.method,
             call.url,
             headers=[*call.headers],
             content=call.body,
-            extensions={"timeout": {"connect": timeouts.connect_s, "pool": timeouts.connect_s}},
+            # Its own connect timeout comes last: it loses a socket when it fires as the connection is made.
+            extensions={"timeout": {"connect": 2 * pool_s + 1, "pool": pool_s}, "trace": progress.note},
         )
     except (httpx.InvalidURL, ValueError):
         raise ConnectFailed(_UNSENDABLE) from None

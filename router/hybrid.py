@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
-import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from router.adapters import ClaudeAdapter, GeminiAdapter, OllamaAdapter, OpenAIAdapter
 from router.airgap import GuardedTransport
-from router.breaker import Breaker, BreakerOptions, BreakerState
+from router.assembly import pools_of, standing, timeouts_of
 from router.budget import BudgetStore, MemoryBudgetStore
-from router.catalogue import Choice, resolve
+from router.catalogue import Choice
 from router.chain import Ports, answer
 from router.errors import ConfigurationError, ProviderError, RequestError, SeawallError
-from router.events import BreakerChange, Event, EventSink, LatencyChange
-from router.health import ProviderHealth
-from router.latency import LatencyOptions, LatencyWatch
+from router.events import Event, EventSink
 from router.ledger import Ledger
 from router.models import DEFAULT_PREFERRED, FAILOVER_CHAIN, Chunk, Message, ModelType, Reply, Request, ToolCall
+from router.pool import Member, Pool
+from router.retry import RetryBudget, RetryOptions
 from router.settings import Settings
 from router.transport import Timeouts, Transport
 
-__all__ = ["HybridRouter"]
+if TYPE_CHECKING:
+    from router.shared_breaker import SharedBreakers
+    from router.telemetry import Telemetry
 
-_ADAPTERS = {
-    ModelType.GEMINI: GeminiAdapter,
-    ModelType.CLAUDE: ClaudeAdapter,
-    ModelType.OPENAI: OpenAIAdapter,
-    ModelType.LOCAL: OllamaAdapter,
-}
+__all__ = ["HybridRouter", "new_id"]
+
 _HEALTH_S = 3.0
+# Our own source: a caller who seeds the common one must not have the ids of another process. Asking the system for each
+# id would hand the interpreter to another thread every time.
+_ids = random.Random()  # noqa: S311 - ids, not secrets
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.seed)
+
+
+def new_id() -> str:
+    """Return 128 random bits in hex, for an id."""
+    return f"{_ids.getrandbits(128):032x}"
 
 
 def _ignore(event: Event) -> None:
@@ -49,7 +56,8 @@ class HybridRouter:
 
     Without arguments, settings come from the environment and `.env`. `sink` is told of every attempt, skip, breaker
     change and spend. `clock` (monotonic seconds), `wall` (seconds since the epoch), `draw` (numbers in [0, 1)) and
-    `new_id` are the sources of time and chance. One instance serves one event loop; close it with `aclose`.
+    `new_id` are the sources of time and chance. `telemetry` follows every request (default: what TELEMETRY says).
+    One instance serves one event loop; close it with `aclose`.
     Raises ConfigurationError when a setting is out of its range.
     """
 
@@ -63,10 +71,12 @@ class HybridRouter:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
-        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+        new_id: Callable[[], str] = new_id,
         worker: str = "router",
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.settings = settings or Settings.from_environment()
+        self._answer, sink = _followed(telemetry or _telemetry(self.settings), sink)
         if transport is None:
             from router.httpx_transport import HttpxTransport  # noqa: PLC0415 - users of another need not load it
 
@@ -89,15 +99,24 @@ class HybridRouter:
             allowance_usd=self.settings.budget_allowance_usd,
         )
         self._new_id = new_id
+        pools = pools_of(self.settings, sink=sink, draw=draw, worker=worker)
+        self._breakers = _shared_breakers(self.settings, pools, clock, worker)
         self._ports = Ports(
             settings=self.settings,
             transport=transport,
-            adapters={
-                provider: adapter(self.settings.base_url(provider), self.settings.api_key(provider))
-                for provider, adapter in _ADAPTERS.items()
-            },
-            health={provider: self._health(provider, sink, draw, worker) for provider in FAILOVER_CHAIN},
+            pools=pools,
             ledger=ledger,
+            retries=RetryBudget(
+                RetryOptions(
+                    ratio=self.settings.retry_budget_ratio,
+                    per_second=self.settings.retry_budget_per_second,
+                    burst=self.settings.retry_budget_burst,
+                ),
+                now_s=clock(),
+            ),
+            catalogue=self.settings.catalogue(),
+            rules=self.settings.rules(),
+            timeouts=timeouts_of(self.settings),
             fast=_fast_choice(self.settings),
             sink=sink,
             clock=clock,
@@ -123,7 +142,7 @@ class HybridRouter:
         """
         text: list[str] = []
         refusal, calls = "", list[ToolCall]()
-        async with aclosing(answer(self._identified(request), self._ports, stream=False)) as chunks:
+        async with aclosing(self._answer(self._identified(request), self._ports, stream=False)) as chunks:
             async for chunk in chunks:
                 text.append(chunk.text)
                 refusal += chunk.refusal
@@ -149,7 +168,7 @@ class HybridRouter:
 
         Iterating raises what `complete` raises; after the first text also ProviderError, with MIDSTREAM=error.
         """
-        return answer(self._identified(request), self._ports, stream=True)
+        return self._answer(self._identified(request), self._ports, stream=True)
 
     async def health_check(self) -> dict[str, dict[str, Any]]:
         """
@@ -168,7 +187,11 @@ class HybridRouter:
     def status(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each provider without asking it."""
         now_s = self._ports.clock()
-        return {str(provider): _shown(health, now_s) for provider, health in self._ports.health.items()}
+        return {str(provider): standing(pool, now_s) for provider, pool in self._ports.pools.items()}
+
+    def models(self) -> tuple[str, ...]:
+        """Return every name that a request's `model` may be: providers, `auto`, models, aliases."""
+        return self._ports.catalogue.names()
 
     async def is_local_available(self) -> bool:
         """Return whether the local Ollama answers."""
@@ -181,11 +204,15 @@ class HybridRouter:
     async def aclose(self) -> None:
         """Book what is still being settled, for a bounded time, and close every connection of this router's own."""
         await self._ports.ledger.drain()
+        if self._breakers is not None:
+            await self._breakers.aclose()
         if self._own_store is not None:
             await self._own_store.aclose()
         await self._ports.transport.aclose()
 
     async def __aenter__(self) -> Self:
+        if self._breakers is not None:
+            await self._breakers.ready()
         return self
 
     async def __aexit__(
@@ -194,89 +221,92 @@ class HybridRouter:
         await self.aclose()
 
     def _identified(self, request: Request) -> Request:
+        if self._breakers is not None:
+            self._breakers.start()
         return request if request.request_id else msgspec.structs.replace(request, request_id=self._new_id())
 
     async def _reachable(self, provider: ModelType) -> bool | None:
-        settings = self.settings
-        if provider.is_cloud and (settings.airgap_mode or not settings.api_key(provider)):
+        if provider.is_cloud and self.settings.airgap_mode:
             return None
+        pool = self._ports.pools[provider]
+        now_s = self._ports.clock()
+        keyed = [member for member in pool.members if member.health.view(now_s).has_key]
+        return any(await asyncio.gather(*map(self._answers, keyed))) if keyed else None
+
+    async def _answers(self, member: Member) -> bool:
         timeouts = Timeouts(connect_s=_HEALTH_S, first_byte_s=_HEALTH_S, idle_s=_HEALTH_S)
-        call = self._ports.adapters[provider].health_call(timeouts)
+        call = member.adapter.health_call(timeouts)
         try:
             async with asyncio.timeout(_HEALTH_S), self._ports.transport.send(call) as found:
                 return found.status == 200
         except (ProviderError, TimeoutError):
             return False
 
-    def _health(self, provider: ModelType, sink: EventSink, draw: Callable[[], float], worker: str) -> ProviderHealth:
-        settings = self.settings
 
-        def changed(old: BreakerState, new: BreakerState, generation: int, cause: str) -> None:
-            sink(
-                BreakerChange(
-                    worker=worker,
-                    provider=provider,
-                    from_state=old,
-                    to=new,
-                    generation=generation,
-                    cause=cause,
-                )
-            )
+def _telemetry(settings: Settings) -> Telemetry | None:
+    if settings.telemetry == "off":
+        return None
+    from router.telemetry import OpenTelemetry  # noqa: PLC0415 - needs a package that most need not have
 
-        options = BreakerOptions(
-            failure_threshold=settings.circuit_breaker_failure_threshold,
-            recovery_timeout_s=settings.circuit_breaker_recovery_timeout,
-            backoff_factor=settings.circuit_breaker_backoff_factor,
-            recovery_timeout_max_s=settings.circuit_breaker_recovery_timeout_max,
-        )
-        watched = LatencyOptions(limit_s=settings.latency_limit, recovery_s=settings.circuit_breaker_recovery_timeout)
+    return OpenTelemetry(allowed=settings.airgap_allowed() if settings.airgap_mode else None)
 
-        def turned(is_slow: bool, average_s: float) -> None:
-            sink(
-                LatencyChange(
-                    worker=worker,
-                    provider=provider,
-                    to="slow" if is_slow else "fast",
-                    average_ms=round(average_s * 1000, 3),
-                    limit_ms=settings.latency_limit * 1000,
-                    message="latency spiking, switching to failover model" if is_slow else "latency is back to normal",
-                )
-            )
 
-        return ProviderHealth(
-            provider,
-            Breaker(options, draw=draw, on_change=changed),
-            LatencyWatch(watched, on_change=turned),
-            has_key=lambda: not provider.is_cloud or bool(settings.api_key(provider)),
-            retry_after_max_s=settings.retry_after_max,
-        )
+def _followed(telemetry: Telemetry | None, sink: EventSink) -> tuple[Callable[..., AsyncGenerator[Chunk]], EventSink]:
+    """Return the engine and the sink as `telemetry` sees them; where there is none, they are as they were."""
+    if telemetry is None:
+        return answer, sink
+    from router.telemetry import traced  # noqa: PLC0415 - see above
+
+    def tell(event: Event) -> None:
+        sink(event)
+        telemetry.take(event)
+
+    return traced(telemetry), tell
 
 
 def _budget_store(settings: Settings) -> BudgetStore:
     if settings.budget_store == "memory":
         return MemoryBudgetStore()
+    if settings.budget_store == "sqlite":
+        from router.sqlite_store import SqliteBudgetStore  # noqa: PLC0415 - most have no use for it
+
+        return SqliteBudgetStore(settings.budget_sqlite_path, timeout_s=settings.budget_store_timeout)
     try:
         from router.redis_store import RedisBudgetStore  # noqa: PLC0415 - needs a package that most need not have
     except ImportError:
-        raise ConfigurationError("BUDGET_STORE=redis needs the package redis: pip install 'seawall[redis]'") from None
+        raise _without_redis("BUDGET_STORE") from None
     return RedisBudgetStore(settings.redis_url.reveal(), timeout_s=settings.budget_store_timeout)
+
+
+def _shared_breakers(
+    settings: Settings, pools: Mapping[ModelType, Pool], clock: Callable[[], float], worker: str
+) -> SharedBreakers | None:
+    if settings.breaker_store == "memory":
+        return None
+    try:
+        from router.shared_breaker import SharedBreakers  # noqa: PLC0415 - see above
+    except ImportError:
+        raise _without_redis("BREAKER_STORE") from None
+    return SharedBreakers(
+        settings.redis_url.reveal(),
+        {
+            f"{provider}/{member.name}" if member.name else str(provider): member.health
+            for provider, pool in pools.items()
+            for member in pool.members
+        },
+        recovery_s=settings.circuit_breaker_recovery_timeout,
+        timeout_s=settings.budget_store_timeout,
+        clock=clock,
+        worker=worker,
+    )
+
+
+def _without_redis(setting: str) -> ConfigurationError:
+    return ConfigurationError(f"{setting}=redis needs the package redis: pip install 'seawall[redis]'")
 
 
 def _fast_choice(settings: Settings) -> Choice:
     try:
-        return resolve(settings.latency_failover_model, settings.ollama_model)
+        return settings.catalogue().resolve(settings.latency_failover_model, settings.ollama_model)
     except RequestError as error:
         raise ConfigurationError(f"LATENCY_FAILOVER_MODEL: {error}") from None
-
-
-def _shown(health: ProviderHealth, now_s: float) -> dict[str, Any]:
-    view = health.view(now_s)
-    return {
-        "breaker": str(health.breaker.state),
-        "cooling_down_s": round(view.cooling_s, 3),
-        "has_key": view.has_key,
-        "is_slow": health.latency.is_slow,
-        "latency_ms": None if health.latency_s is None else round(health.latency_s * 1000, 3),
-        "last_error": health.last_error,
-        "alarm": health.alarm,
-    }

@@ -22,7 +22,7 @@ from router.budget import Allowance, BudgetStore, MemoryBudgetStore, Reservation
 from router.errors import BudgetStoreDown
 from router.events import EventSink, Spend
 from router.models import ModelType, Usage
-from router.pricing import cost_micro_usd, price_of, reservation_micro_usd
+from router.pricing import Price, cost_micro_usd, price_of, reservation_micro_usd
 
 __all__ = ["Lease", "Ledger"]
 
@@ -40,7 +40,7 @@ Source = Literal["store", "allowance", "unanswered"]
 class Lease:
     """A reservation for one call, or the free pass of a provider that costs nothing. Settled once."""
 
-    __slots__ = ("model", "provider", "request_id", "reservation", "settled", "source")
+    __slots__ = ("model", "price", "provider", "request_id", "reservation", "settled", "source")
 
     def __init__(
         self,
@@ -48,14 +48,15 @@ class Lease:
         model: str,
         request_id: str,
         reservation: Reservation | None,
-        source: Source = "store",
+        price: Price | None = None,
     ) -> None:
         self.provider = provider
         self.model = model
         self.request_id = request_id
         self.reservation = reservation
+        self.price = price
         self.settled = False
-        self.source: Source = source
+        self.source: Source = "store"
 
 
 class _Settlement(msgspec.Struct, frozen=True):
@@ -103,13 +104,14 @@ class Ledger:
         if not provider.is_cloud:
             return Lease(provider, model, request_id, None)
         wall_s = self._wall()
+        price = price_of(provider, model)
         reservation = Reservation(
             id=self._new_id(),
             day=day_of(wall_s),
-            micro_usd=reservation_micro_usd(price_of(provider, model), prompt_tokens, max_tokens),
+            micro_usd=reservation_micro_usd(price, prompt_tokens, max_tokens),
             expires_at_s=wall_s + self._lease_s,
         )
-        lease = Lease(provider, model, request_id, reservation)
+        lease = Lease(provider, model, request_id, reservation, price)
         try:
             standing = await self._store.reserve(reservation, self._limit, wall_s)
         except BudgetStoreDown as error:
@@ -135,7 +137,7 @@ class Ledger:
             return 0.0
         lease.settled = True
         reservation = lease.reservation
-        amount = 0 if usage is None else cost_micro_usd(price_of(lease.provider, lease.model), usage)
+        amount = 0 if usage is None else cost_micro_usd(lease.price, usage)
         amount = min(amount, reservation.micro_usd)
         if lease.source == "allowance":
             self._allowance.give_back(reservation.day, reservation.micro_usd - amount)
@@ -237,7 +239,7 @@ class Ledger:
             self._known = (day, standing.total_micro_usd)
         for expired in standing.expired:
             total = standing.total_micro_usd if expired.day == day else 0
-            self._report("expire", expired, request_id="", provider="", amount=expired.micro_usd, total=total)
+            self._tell("expire", None, expired, expired.micro_usd, total)
 
     def _total(self, day: str) -> int:
         """Return the day's total as far as this worker knows it."""
@@ -245,51 +247,27 @@ class Ledger:
 
     def _tell(
         self,
-        action: Literal["reserve", "settle"],
-        lease: Lease,
-        reservation: Reservation,
-        amount: int,
-        total: int,
-        *,
-        estimated: bool = True,
-        limit: int | None = None,
-    ) -> None:
-        self._report(
-            action,
-            reservation,
-            request_id=lease.request_id,
-            provider=lease.provider,
-            amount=amount,
-            total=total,
-            estimated=estimated,
-            limit=limit,
-            source=lease.source,
-        )
-
-    def _report(
-        self,
         action: Literal["reserve", "settle", "expire"],
+        lease: Lease | None,
         reservation: Reservation,
-        *,
-        request_id: str,
-        provider: str,
         amount: int,
         total: int,
+        *,
         estimated: bool = True,
         limit: int | None = None,
-        source: Source = "store",
     ) -> None:
+        """Report one step; an expired reservation has no lease here: it may be another worker's."""
         self._sink(
             Spend(
                 action=action,
                 reservation_id=reservation.id,
-                request_id=request_id,
-                provider=provider,
+                request_id=lease.request_id if lease else "",
+                provider=lease.provider if lease else "",
                 micro_usd=amount,
                 total_micro_usd=total,
                 limit_micro_usd=self._limit if limit is None else limit,
                 estimated=estimated,
                 worker=self._worker,
-                source=source,
+                source=lease.source if lease else "store",
             )
         )

@@ -189,6 +189,10 @@ class Request(Asked, frozen=True, kw_only=True):
     max_tokens: int | None = None
     timeout_s: float | None = None
     request_id: str = ""
+    attempts: int = 0
+    """Attempts that gateways in front of this one have already made for it."""
+    trace_context: tuple[tuple[str, str], ...] = ()
+    """The caller's W3C headers `traceparent` and `tracestate`; of no effect while telemetry is off."""
 
     @property
     def names_model(self) -> bool:

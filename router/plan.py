@@ -12,13 +12,16 @@ from typing import Literal
 import msgspec
 
 from router.capabilities import lacking
-from router.catalogue import Choice, model_at
+from router.catalogue import Catalogue, Choice
 from router.errors import RequestError, SecurityError
 from router.models import FAILOVER_CHAIN, ModelType
+from router.transport import Timeouts
 
-__all__ = ["Ask", "ProviderView", "Route", "SkipReason", "Skipped", "Step", "order", "plan"]
+__all__ = ["CLEAR", "Ask", "ProviderView", "Route", "SkipReason", "Skipped", "Step", "order", "plan"]
 
-SkipReason = Literal["breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow", "unsupported"]
+SkipReason = Literal[
+    "breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow", "unsupported", "retry_budget"
+]
 
 # What no waiting changes.
 _LASTING: frozenset[SkipReason] = frozenset({"airgap", "no_key", "unsupported"})
@@ -32,6 +35,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the caller chose the model: under the air gap a cloud that is named is an error, not a fallback."""
     airgap: bool
     local_model: str
+    catalogue: Catalogue
+    timeouts: Mapping[ModelType, Timeouts]
     fast: Choice | None = None
     """The fast failover model: it takes over when the preferred provider is slow."""
     needs: frozenset[str] = frozenset()
@@ -54,12 +59,22 @@ class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
     may_measure: bool = False
     """Whether a slow provider is due for the one call that measures it again."""
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether a call may start now."""
+        return self.breaker_allows and self.cooling_s <= 0 and self.has_key
+
+
+CLEAR = ProviderView(has_key=True, breaker_allows=True, is_probe=False, available_in_s=0.0, cooling_s=0.0)
+"""How a provider stands that nothing is to be said of: always this one object."""
+
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One provider to try."""
 
     provider: ModelType
     model: str
+    timeouts: Timeouts
     reason: Literal["preferred", "chain", "probe", "measure", "slow"]
 
 
@@ -104,12 +119,12 @@ def plan(ask: Ask, views: Mapping[ModelType, ProviderView]) -> Route:
             if reason in ("breaker_open", "cooling_down"):
                 waits_s.append(max(view.available_in_s, view.cooling_s))
             continue
-        model = _model_for(ask, views, provider)
+        model, timeouts = _model_for(ask, views, provider), ask.timeouts[provider]
         if view.is_slow and not view.may_measure:
             skips.append(Skipped(provider=provider, reason="slow"))
-            postponed.append(Step(provider=provider, model=model, reason="slow"))
+            postponed.append(Step(provider=provider, model=model, timeouts=timeouts, reason="slow"))
             continue
-        steps.append(Step(provider=provider, model=model, reason=_why(ask, provider, view)))
+        steps.append(Step(provider=provider, model=model, timeouts=timeouts, reason=_why(ask, provider, view)))
     if ask.needs and all(skipped.reason in _LASTING for skipped in skips) and not steps and not postponed:
         _raise_for_unable(ask, views, skips)
     return Route(steps=(*steps, *postponed), skips=tuple(skips), retry_after_s=min(waits_s, default=None))
@@ -144,7 +159,7 @@ def _order_now(ask: Ask, views: Mapping[ModelType, ProviderView]) -> tuple[Model
 
 def _model_for(ask: Ask, views: Mapping[ModelType, ProviderView], provider: ModelType) -> str:
     takes_over = ask.fast is not None and provider is ask.fast.provider and _takes_over(ask, views)
-    return model_at(provider, ask.fast if takes_over and ask.fast else ask.choice, ask.local_model)
+    return ask.catalogue.model_at(provider, ask.fast if takes_over and ask.fast else ask.choice, ask.local_model)
 
 
 def _raise_for_unable(ask: Ask, views: Mapping[ModelType, ProviderView], skips: list[Skipped]) -> None:

@@ -36,26 +36,29 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from router.budget import EXPIRED_PER_STEP_MAX, REMEMBERED_S, Reservation, Standing, day_before, day_of
 from router.errors import BudgetStoreDown
+from router.outage import Outage
 
-__all__ = ["RedisBudgetStore"]
+__all__ = ["RedisBudgetStore", "Script"]
 
 CONNECTIONS_MAX = 16
 """Connections of one worker; more steps at once wait for one, within their timeout."""
 KEPT_S = 2 * 86_400
-PROBE_EVERY_S = 0.1
 
 _NAME = "daily_spend"
 _OPEN, _AMOUNTS, _CLOSED, _ADJUSTED = ":open", ":amounts", ":closed", ":adjusted"
 
 
-class _Script(msgspec.Struct, frozen=True):
+class Script(msgspec.Struct, frozen=True):
+    """A script of `router/data`, and the name that Redis gives it."""
+
     source: bytes
     sha: str
 
     @staticmethod
-    def load(name: str) -> _Script:
+    def load(name: str) -> Script:
+        """Read a script."""
         source = files("router").joinpath(f"data/{name}.lua").read_bytes()
-        return _Script(source, hashlib.sha1(source).hexdigest())  # noqa: S324 - Redis's name for a script
+        return Script(source, hashlib.sha1(source).hexdigest())  # noqa: S324 - Redis's name for a script
 
 
 class _Asked:
@@ -84,8 +87,8 @@ class RedisBudgetStore:
         self._prefix = _NAME
         self._idle: list[Any] = []
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
-        self._prober: asyncio.Task[None] | None = None
-        self._reserve, self._settle, self._adjust = (_Script.load(name) for name in ("reserve", "settle", "adjust"))
+        self._outage = Outage(self._ping, (RedisError, OSError, TimeoutError))
+        self._reserve, self._settle, self._adjust = (Script.load(name) for name in ("reserve", "settle", "adjust"))
 
     async def reserve(self, reservation: Reservation, limit_micro_usd: int, wall_s: float) -> Standing:
         """See BudgetStore."""
@@ -121,10 +124,7 @@ class RedisBudgetStore:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._prober is not None:
-            self._prober.cancel()
-            await asyncio.wait([self._prober])
-            self._prober = None
+        await self._outage.end()
         try:
             async with asyncio.timeout(self._timeout_s):
                 while self._idle:
@@ -132,7 +132,7 @@ class RedisBudgetStore:
         except (RedisError, OSError, TimeoutError):
             await self._close_idle()
 
-    async def _step(self, script: _Script, keys: Sequence[tuple[str, str] | None], arguments: list[Any]) -> Standing:
+    async def _step(self, script: Script, keys: Sequence[tuple[str, str] | None], arguments: list[Any]) -> Standing:
         async def evaluate(asked: _Asked) -> Any:
             named = [self._key(key) for key in keys]
             rest = (len(named), *named, *arguments)
@@ -161,19 +161,19 @@ class RedisBudgetStore:
         return _NAME if part is None else f"{self._prefix}:{part[0]}{part[1]}"
 
     async def _bounded(self, ask: Callable[[_Asked], Any]) -> Any:
-        if self._prober is not None:
+        if self._outage:
             raise BudgetStoreDown("the budget's Redis does not answer")
         asked = _Asked()
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await ask(asked)
         except TimeoutError:
-            self._lost()
+            self._outage.begin()
             message = f"the budget's Redis gave no answer within {self._timeout_s:g} s"
             raise BudgetStoreDown(message, asked=asked.pending) from None
         except (RedisError, OSError) as error:
             if isinstance(error, (RedisConnectionError, OSError)):
-                self._lost()
+                self._outage.begin()
             raise BudgetStoreDown(f"the budget's Redis fails: {error}", asked=asked.pending) from None
 
     async def _exchange(self, command: tuple[Any, ...], asked: _Asked) -> Any:
@@ -202,22 +202,10 @@ class RedisBudgetStore:
                     self._idle.append(connection)
                     return answer
 
-    def _lost(self) -> None:
-        if self._prober is None:
-            self._prober = asyncio.get_running_loop().create_task(self._probe())
-
-    async def _probe(self) -> None:
-        """Wait until Redis answers again."""
+    async def _ping(self) -> None:
         await self._close_idle()
-        while True:
-            await asyncio.sleep(PROBE_EVERY_S)
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await self._exchange(("PING",), _Asked())
-            except (RedisError, OSError, TimeoutError):
-                continue
-            self._prober = None
-            return
+        async with asyncio.timeout(self._timeout_s):
+            await self._exchange(("PING",), _Asked())
 
     async def _close_idle(self) -> None:
         while self._idle:

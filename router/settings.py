@@ -1,32 +1,31 @@
 """
-Every setting of the router, from the environment and a `.env` file.
+Every setting of the router, from the environment, a `.env` file and a configuration file (SEAWALL_CONFIG).
 
 A field's name in upper case is the name of its environment variable. Durations are seconds, or a number with a unit
-(`300ms`, `5s`, `2m`). All violations are reported together.
+(`300ms`, `5s`, `2m`); a table is JSON in a variable. All violations are reported together.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
-from router.airgap import allows_endpoint
-from router.errors import ConfigurationError, SecurityError
+from router.arbitrage import Rule, default_rules
+from router.catalogue import Catalogue, Model, Tiers, default_catalogue
+from router.checks import problems_of
+from router.deployments import Deployment, Deployments, keyed
+from router.deployments import shown as shown_deployments
+from router.errors import ConfigurationError
 from router.models import ModelType
+from router.sources import read_config, read_dotenv
 from router.values import Secret, parse, parse_seconds
 
 __all__ = ["Secret", "Settings", "parse_seconds", "setting_names"]
-
-# Where a key, and where an address, would end up elsewhere than it says: in another header, host or query.
-_UNFIT_IN_KEY = re.compile(r"[^\x21-\x7e]")
-_UNFIT_IN_URL = re.compile(r"[\x00-\x20\x7f@?#\\]")
-_UNFIT_ENTRY = re.compile(r"[\x00-\x1f\x7f@?#\\]|[^/:]/[^/]")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +47,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where Claude is called."""
     openai_base_url: str = "https://api.openai.com"
     """Where OpenAI is called."""
+    deployments: Deployments = {}
+    """Several keys or addresses of a provider: `{openai: [{name, api_key_env, base_url, weight}]}`.
+
+    Each has a breaker, cooldown and latency of its own; the load is spread by what each has under way and how fast it
+    answers. What an entry leaves out is the provider's own.
+    """
     ollama_host: str = "http://localhost:11434"
     """Where the local Ollama is called; the only origin that the air gap allows."""
     ollama_model: str = "llama3"
@@ -63,6 +68,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
     circuit_breaker_failure_threshold: int = 3
     """Consecutive failures that open a provider's breaker."""
+    circuit_breaker_failure_ratio: float = 0.0
+    """Share of the latest calls, such as 0.5, that opens a breaker when they failed; 0 judges no share."""
+    circuit_breaker_slow_ratio: float = 0.0
+    """Share of the latest calls that opens a breaker when they were good but slow; 0 judges no share."""
+    circuit_breaker_slow_call: float = 5.0
+    """A response time (first token of a stream, whole JSON answer) above this is slow to the breaker."""
+    circuit_breaker_window: int = 50
+    """How many of the latest calls the ratios are judged over."""
+    circuit_breaker_window_min: int = 20
+    """Fewer calls than these say nothing about a ratio; at most the window."""
     circuit_breaker_recovery_timeout: float = 60.0
     """From the opening of a breaker to its probe."""
     circuit_breaker_backoff_factor: float = 1.0
@@ -70,9 +85,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     circuit_breaker_recovery_timeout_max: float = 600.0
     """Cap of the open time."""
     latency_limit: float = 0.5
-    """Average response time above which a provider is slow and tried last; 0 turns the predictive breaker off.
+    """Average time to the first token of streams above which a provider is slow and tried last; 0: not watched.
 
     It is measured again once a CIRCUIT_BREAKER_RECOVERY_TIMEOUT.
+    """
+    latency_limit_json: float | None = None
+    """The same for the whole time of JSON answers; nothing: as LATENCY_LIMIT.
+
+    Real vendors write for seconds: give them what a usual answer takes (20s, say), or 0.
     """
     latency_failover_model: str = "claude-haiku"
     """The fast model that takes over from a slow provider."""
@@ -84,57 +104,58 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Bound of the silence between two chunks."""
     total_timeout: float = 300.0
     """Bound of a whole request over all attempts."""
+    attempts_max: int = 8
+    """The most attempts for one request, those of gateways in front and behind (X-Seawall-Attempts) included."""
+    retry_budget_ratio: float = 0.2
+    """Attempts beyond a request's first failover that one good answer pays for."""
+    retry_budget_per_second: float = 10.0
+    """Attempts beyond the first failover that each second pays for."""
+    retry_budget_burst: int = 1000
+    """The most of such attempts that can be saved up, and the number to begin with."""
     retry_after_max: float = 3600.0
     """The longest cooldown that a provider's Retry-After can ask for."""
     midstream: Literal["continue", "error"] = "continue"
     """After a stream broke with text already delivered: let the next provider go on, or send an error event."""
+    models: Mapping[str, Model] = {}
+    """Models beside those of the data file: `{name: {provider, tier}}`."""
+    aliases: Mapping[str, str] = {}
+    """Other names of models: `{cheap: gpt-4o-mini}`."""
+    tiers: Tiers = {}
+    """Which model stands in at each provider: `{large: {claude: …}}`; the tier `default` is for providers by name."""
+    arbitrage: tuple[Rule, ...] = ()
+    """The rules of `model: auto`, in place of the default ones: `[{shorter_than, contains, model}]`."""
     default_max_tokens: int = 1024
     """Sent as the limit of the answer when the caller names none: a reservation needs a bound."""
     daily_spend_limit_usd: float = 50.0
     """Budget of a UTC day over all paid providers."""
     budget_lease: float = 600.0
     """A reservation that nobody settles within this time is charged in full."""
-    budget_store: Literal["memory", "redis"] = "memory"
-    """Where the spend of the day is kept: in this process, or in Redis for any number of workers."""
+    budget_store: Literal["memory", "sqlite", "redis"] = "memory"
+    """Where the spend of the day is kept: in this process, in a file for one host, or in Redis for any number."""
+    budget_sqlite_path: str = "seawall-budget.db"
+    """The file of BUDGET_STORE=sqlite, on a local disk; made when it is not there."""
     redis_url: Secret = Secret("redis://localhost:6379/0")
-    """The Redis of BUDGET_STORE=redis: redis://, rediss:// or unix://; shown without its password."""
+    """The Redis of BUDGET_STORE and BREAKER_STORE: redis://, rediss:// or unix://; shown without its password."""
     budget_store_timeout: float = 0.25
-    """Bound of each step in Redis; a longer wait counts as Redis being away."""
+    """Bound of each step in the store; a longer wait counts as the store being away."""
     budget_store_down: Literal["closed", "allowance"] = "closed"
-    """While Redis is away: refuse paid providers as if over the limit, or spend up to BUDGET_ALLOWANCE_USD."""
+    """While the store is away: refuse paid providers as if over the limit, or spend up to BUDGET_ALLOWANCE_USD."""
     budget_allowance_usd: float = 1.0
-    """What each worker may spend in a UTC day while Redis is away; booked in Redis when it is back.
+    """What each worker may spend in a UTC day while the store is away; booked when it is back.
 
     The total may then end above the limit, by at most this for each worker.
     """
+    breaker_store: Literal["memory", "redis"] = "memory"
+    """Whether workers tell each other through Redis of open breakers and cooldowns; memory: each learns by itself."""
+    telemetry: Literal["off", "otel"] = "off"
+    """Spans and metrics by OpenTelemetry, set up by the process's own SDK; off costs nothing."""
     answer_bytes_max: int = 16 * 1024 * 1024
     """The longest answer body that is read."""
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{name.upper()} is {getattr(self, name)}; it must be {words}"
-            for names, holds, words in _RANGES
-            for name in names
-            if not holds(getattr(self, name))
-        ]
-        problems += [
-            f"{name.upper()} must be http(s)://host[:port][/path], without user, password, query or space"
-            for name in ("gemini_base_url", "anthropic_base_url", "openai_base_url", "ollama_host")
-            if not _is_base_url(getattr(self, name))
-        ]
-        problems += [
-            f"{name.upper()} has a character that no header can carry"
-            for name in ("gemini_api_key", "anthropic_api_key", "openai_api_key")
-            if _UNFIT_IN_KEY.search(getattr(self, name).reveal())
-        ]
-        problems += [
-            f"{name.upper()} is {getattr(self, name)!r}; it must be {' or '.join(words)}"
-            for name, words in _CHOICES.items()
-            if getattr(self, name) not in words
-        ]
-        problems += _endpoint_problems(self)
+        problems = problems_of(self)
         if problems:
-            raise ConfigurationError("; ".join(problems))
+            raise ConfigurationError(*problems)
 
     @classmethod
     def from_environment(
@@ -143,15 +164,44 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """
         Return the settings that the environment (default: the process's) and a `.env` file make.
 
-        The environment wins over the file. Raises ConfigurationError with every violation.
+        The environment wins over `.env`, and that over the YAML file that SEAWALL_CONFIG names.
+        Raises ConfigurationError with every violation.
         """
-        values = dict(_read_dotenv(dotenv)) if dotenv is not None and dotenv.is_file() else {}
-        values.update(os.environ if environment is None else environment)
-        return cls.from_mapping({n.lower(): values[n] for n in map(str.upper, setting_names()) if n in values})
+        return cls.load(None, environment, dotenv=dotenv)
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, object]) -> Settings:
-        """Return settings from values by name in any case, as text or as numbers. Raises ConfigurationError."""
+    def load(
+        cls,
+        path: Path | str | None,
+        environment: Mapping[str, str] | None = None,
+        *,
+        dotenv: Path | None = Path(".env"),
+    ) -> Settings:
+        """
+        Return the settings of a YAML file (None: the one that SEAWALL_CONFIG names), `.env` and the environment.
+
+        The environment wins over `.env`, and that over the file, whose section `gateway` is not for the router.
+        Raises ConfigurationError with every violation, and the line of the file where it stands there.
+        """
+        said = dict(read_dotenv(dotenv)) if dotenv is not None and dotenv.is_file() else {}
+        said.update(os.environ if environment is None else environment)
+        named = path or said.get("SEAWALL_CONFIG")
+        values = {n.lower(): said[n] for n in map(str.upper, setting_names()) if n in said}
+        if not named:
+            return cls.from_mapping(values, environment=said)
+        file = read_config(Path(named))
+        try:
+            return cls.from_mapping({**file.router, **values}, environment=said)
+        except ConfigurationError as error:
+            raise file.located(error, besides=values) from None
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object], *, environment: Mapping[str, str] | None = None) -> Settings:
+        """
+        Return settings from values by name in any case, as text or as numbers. Raises ConfigurationError.
+
+        Keys of deployments are looked up in `environment` (default: the process's).
+        """
         parsed: dict[str, Any] = {}
         problems: list[str] = []
         fields = {field.name: field for field in msgspec.structs.fields(cls)}
@@ -162,17 +212,43 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             try:
                 parsed[field.name] = parse(field.type, value, is_number=field.name in _NUMBERS)
+                if field.name == "deployments":
+                    parsed[field.name] = keyed(parsed[field.name], os.environ if environment is None else environment)
             except ValueError as error:
-                shown = "its value" if field.type is Secret else repr(value)
+                shown = repr(value) if field.type in (str, int, float, bool) else "its value"
                 problems.append(f"{key.upper()}: {shown} {error}")
         settings = None
         try:
             settings = cls(**parsed)
         except ConfigurationError as error:
-            problems.append(str(error))
+            problems += error.problems
         if settings is None or problems:
-            raise ConfigurationError("; ".join(problems))
+            raise ConfigurationError(*problems)
         return settings
+
+    def targets(self, provider: ModelType) -> tuple[Deployment, ...]:
+        """Return the deployments of a provider, filled in; one with an empty name where the settings list none."""
+        own = Deployment(name="", api_key=self.api_key(provider), base_url=self.base_url(provider))
+        return tuple(
+            msgspec.structs.replace(
+                one, api_key=one.api_key or own.api_key, base_url=one.base_url.rstrip("/") or own.base_url
+            )
+            for one in self.deployments.get(provider, (own,))
+        )
+
+    def json_limit(self) -> float:
+        """Return LATENCY_LIMIT_JSON in seconds."""
+        return self.latency_limit if self.latency_limit_json is None else self.latency_limit_json
+
+    def catalogue(self) -> Catalogue:
+        """Return the table of models with MODELS, ALIASES and TIERS on top."""
+        if not (self.models or self.aliases or self.tiers):
+            return default_catalogue()
+        return default_catalogue().replaced(self.models, self.aliases, self.tiers)
+
+    def rules(self) -> tuple[Rule, ...]:
+        """Return the rules of `model: auto`."""
+        return self.arbitrage or default_rules()
 
     def api_key(self, provider: ModelType) -> Secret:
         """Return the key of a provider; an empty one for LOCAL."""
@@ -194,15 +270,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def shown(self) -> dict[str, str]:
         """Return every setting by its environment name as text, secrets masked."""
-        shown = {
-            name.upper(): ("***" if value else "") if isinstance(value, Secret) else str(value)
-            for name, value in msgspec.structs.asdict(self).items()
-        }
-        return shown | {"REDIS_URL": _masked(self.redis_url.reveal())}
+        shown = {name.upper(): _shown(value) for name, value in msgspec.structs.asdict(self).items()}
+        addresses = {"REDIS_URL": _masked(self.redis_url.reveal())}
+        return shown | addresses | {"DEPLOYMENTS": shown_deployments(self.deployments)}
 
     def airgap_allowed(self) -> tuple[str, ...]:
         """Return the entries of AIRGAP_ALLOW."""
         return tuple(entry for part in self.airgap_allow.split(",") if (entry := part.strip()))
+
+
+# These are no durations: 50m is not 3000 USD.
+_NUMBERS = (
+    "circuit_breaker_failure_ratio",
+    "circuit_breaker_slow_ratio",
+    "circuit_breaker_backoff_factor",
+    "retry_budget_ratio",
+    "retry_budget_per_second",
+    "daily_spend_limit_usd",
+    "budget_allowance_usd",
+)
 
 
 def setting_names() -> tuple[str, ...]:
@@ -210,85 +296,17 @@ def setting_names() -> tuple[str, ...]:
     return tuple(field.name for field in msgspec.structs.fields(Settings))
 
 
-_POSITIVE = (
-    "ollama_timeout",
-    "circuit_breaker_recovery_timeout",
-    "circuit_breaker_recovery_timeout_max",
-    "connect_timeout",
-    "first_byte_timeout",
-    "idle_timeout",
-    "total_timeout",
-    "retry_after_max",
-    "budget_lease",
-)
-# These are no durations: 50m is not 3000 USD.
-_NUMBERS = ("circuit_breaker_backoff_factor", "daily_spend_limit_usd", "budget_allowance_usd")
-_CHOICES = {
-    "midstream": ("continue", "error"),
-    "budget_store": ("memory", "redis"),
-    "budget_store_down": ("closed", "allowance"),
-}
-_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
-    (_POSITIVE, lambda v: 0 < v <= 86_400, "above 0 and at most a day"),
-    (("latency_limit",), lambda v: 0 <= v <= 3600, "from 0 (off) to 3600"),
-    (("circuit_breaker_failure_threshold",), lambda v: 1 <= v <= 10_000, "from 1 to 10000"),
-    (("circuit_breaker_backoff_factor",), lambda v: 1 <= v <= 10, "from 1 to 10"),
-    (("default_max_tokens",), lambda v: 1 <= v <= 1_000_000, "from 1 to 1000000"),
-    (("daily_spend_limit_usd", "budget_allowance_usd"), lambda v: 0 <= v <= 1e9, "from 0 up"),
-    (("budget_store_timeout",), lambda v: 0.001 <= v <= 60, "from 1 ms to 60 s"),
-    (("answer_bytes_max",), lambda v: 1024 <= v <= 2**30, "from 1 KiB to 1 GiB"),
-)
-
-
-def _is_base_url(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        return False
-    return url.scheme in ("http", "https") and bool(url.hostname) and port != 0 and not _UNFIT_IN_URL.search(text)
-
-
-def _endpoint_problems(settings: Settings) -> list[str]:
-    """Return what is wrong with REDIS_URL and AIRGAP_ALLOW; no message holds a password."""
-    problems: list[str] = []
-    redis_url, listed = settings.redis_url.reveal(), settings.airgap_allowed()
-    if _UNFIT_ENTRY.search(settings.airgap_allow):
-        problems.append("AIRGAP_ALLOW must be hosts, host:ports and origins, comma-separated, without user or path")
-    if not _is_redis_url(redis_url):
-        problems.append("REDIS_URL must be redis://[user:password@]host[:port][/db], rediss://… or unix:///path")
-    if not problems:
-        try:
-            allowed = allows_endpoint(redis_url, listed)
-        except SecurityError as error:
-            problems.append(f"REDIS_URL or AIRGAP_ALLOW: {error}")
-        else:
-            if settings.airgap_mode and settings.budget_store == "redis" and not allowed:
-                problems.append("REDIS_URL is not on this machine: list its host in AIRGAP_ALLOW, or leave AIRGAP_MODE")
-    return problems
-
-
-def _is_redis_url(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        return False
-    if url.scheme == "unix":
-        return bool(url.path)
-    return url.scheme in ("redis", "rediss") and bool(url.hostname) and port != 0 and not _UNFIT_IN_KEY.search(text)
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Secret):
+        return "***" if value else ""
+    if isinstance(value, (dict, tuple)):
+        return msgspec.json.encode(value, enc_hook=repr).decode() if value else ""
+    return str(value)
 
 
 def _masked(url: str) -> str:
     """Return an address with its password and its query, which may hold one, as ***."""
     shown = re.sub(r"://([^:/@]*):.*@", r"://\1:***@", url)
     return re.sub(r"\?.*", "?***", shown)
-
-
-def _read_dotenv(path: Path) -> dict[str, str]:
-    from dotenv import dotenv_values  # noqa: PLC0415 - only where there is a file
-
-    try:
-        return {key: value for key, value in dotenv_values(path).items() if value is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None

@@ -3,19 +3,23 @@ Helpers for tests of code that uses the router: a clock that is moved by hand, s
 
     script = ScriptedTransport({"gemini": [Answering(status=503)], "claude": [Answering(text="hello")]})
     router = scripted_router(script)
+
+Nothing here opens a socket or waits: see docs/testing.md.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
-from router.errors import TransportError
+from router.errors import FirstByteTimeout, TransportError
 from router.events import Event
 from router.hybrid import HybridRouter
 from router.models import ModelType
@@ -57,7 +61,8 @@ class Answering(msgspec.Struct, frozen=True, kw_only=True):
     One scripted answer. `text` is given in the vendor's own format, JSON or stream as it was asked for.
 
     `cut_after` breaks a stream after so many pieces of the text with `error`; with `text` None, `error` is raised at
-    once. `body` replaces the vendor's format by these bytes. `delay_s` passes first, in real time.
+    once. `body` replaces the vendor's format by these bytes. `delay_s` passes first: on the transport's clock, where it
+    has one, and otherwise in real time. One longer than the router's first-byte timeout ends in that timeout.
     """
 
     status: int = 200
@@ -74,18 +79,24 @@ class ScriptedTransport:
     """
     A `Transport` that plays a script a provider: the n-th call gets the n-th answer, and the last one for ever.
 
-    `calls` keeps (provider, call) in the order of sending; `open_calls` counts those not yet left.
+    A key such as `openai/2` is what listens at port 2 of OpenAI's address in `test_settings`, for deployments. With a
+    `clock`, delays make it advance and take no real time: give the router the same. `calls` keeps (provider, call) in
+    the order of sending; `open_calls` counts those not yet left.
     """
 
-    def __init__(self, script: Mapping[str, Sequence[Answering]]) -> None:
-        self._script = {ModelType(name): list(answers) for name, answers in script.items()}
-        self._played: dict[ModelType, int] = dict.fromkeys(ModelType, 0)
+    def __init__(self, script: Mapping[str, Sequence[Answering]], *, clock: FakeClock | None = None) -> None:
+        unknown = {name.partition("/")[0] for name in script} - set(ModelType)
+        if unknown:
+            raise ValueError(f"no provider is called {sorted(unknown)}; known are {', '.join(ModelType)}")
+        self._script = {name: list(answers) for name, answers in script.items()}
+        self._clock = clock
+        self._played: Counter[str] = Counter()
         self.calls: list[tuple[ModelType, Call]] = []
         self.open_calls = 0
 
     def calls_to(self, provider: str) -> list[Call]:
-        """Return the calls that a provider got."""
-        return [call for name, call in self.calls if name == provider]
+        """Return the calls that a provider got, or a part of it (`openai/2`)."""
+        return [call for name, call in self.calls if provider in (name, f"{name}/{urlsplit(call.url).port}")]
 
     def send(self, call: Call) -> AbstractAsyncContextManager[Answer]:
         """See `router.transport.Transport`."""
@@ -94,16 +105,27 @@ class ScriptedTransport:
     async def aclose(self) -> None:
         """See `router.transport.Transport`."""
 
+    async def _wait(self, delay_s: float, patience_s: float) -> None:
+        if self._clock is None:
+            await asyncio.sleep(min(delay_s, patience_s))
+        else:
+            await asyncio.sleep(0)
+            self._clock.advance(min(delay_s, patience_s))
+        if delay_s > patience_s:
+            raise FirstByteTimeout(f"no byte came within {patience_s:g} s")
+
     @asynccontextmanager
     async def _send(self, call: Call) -> AsyncGenerator[Answer]:
         provider = next(name for name, host in _HOSTS.items() if f"127.0.0.{host}:" in call.url)
         self.calls.append((provider, call))
-        answers = self._script.get(provider, [Answering()])
-        answer = answers[min(self._played[provider], len(answers) - 1)]
-        self._played[provider] += 1
+        exact = f"{provider}/{urlsplit(call.url).port}"
+        name = exact if exact in self._script else str(provider)
+        answers = self._script.get(name, [Answering()])
+        answer = answers[min(self._played[name], len(answers) - 1)]
+        self._played[name] += 1
         self.open_calls += 1
         try:
-            await asyncio.sleep(answer.delay_s)
+            await self._wait(answer.delay_s, call.timeouts.first_byte_s)
             if answer.error is not None and answer.text is None:
                 raise answer.error
             yield _ScriptedAnswer(provider, call, answer)
@@ -135,15 +157,21 @@ def scripted_router(
     clock: FakeClock | None = None,
     wall: FakeClock | None = None,
     sink: CapturedEvents | None = None,
+    draw: Callable[[], float] = lambda: 0.0,
 ) -> HybridRouter:
-    """Return a router on `transport`, with a clock that stands still, no jitter and ids that count from 1."""
+    """
+    Return a router on `transport`, with a clock that stands still, no jitter and ids that count from 1.
+
+    `settings` are those of `test_settings`, `wall` is the calendar's clock (Retry-After dates, the day of the budget),
+    `sink` keeps what the router reports; `draw` replaces the random source, whose 0 means no jitter.
+    """
     numbers = itertools.count(1)
     return HybridRouter(
         settings or test_settings(),
         transport=transport,
         clock=clock or FakeClock(),
         wall=wall or FakeClock(1_700_000_000.0),
-        draw=lambda: 0.0,
+        draw=draw,
         new_id=lambda: f"id{next(numbers)}",
         sink=sink if sink is not None else CapturedEvents(),
     )

@@ -15,15 +15,23 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["Answer", "Call", "Timeouts", "Transport"]
+__all__ = ["Answer", "Call", "Timeouts", "Transport", "connect_bound_s"]
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of one call, each in seconds."""
 
     connect_s: float
+    """To a connection, TLS included; at most nine tenths of `first_byte_s`, so that what was never sent is known."""
     first_byte_s: float
+    """From the beginning of the call to the first byte of the answer's body."""
     idle_s: float
+    """From one chunk of the body to the next."""
+
+
+def connect_bound_s(timeouts: Timeouts) -> float:
+    """Return the time in which a connection has to be made."""
+    return min(timeouts.connect_s, 0.9 * timeouts.first_byte_s)
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,26 +11,16 @@ from __future__ import annotations
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
+from hashlib import blake2b
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import msgspec
 
-from router.errors import (
-    AuthenticationFailed,
-    InvalidAnswer,
-    ModelNotFound,
-    ProviderError,
-    ProviderOverloaded,
-    RateLimited,
-    RequestError,
-    TransportError,
-    TruncatedBody,
-)
-from router.models import Message, ModelType, StopReason, Usage
+from router.adapters.failures import calls_told, error_of
+from router.errors import InvalidAnswer, ProviderError, RequestError, TransportError, TruncatedBody
+from router.models import Asked, Message, ModelType, StopReason, ToolCall, ToolCallDelta, Usage
 from router.settings import Secret
 from router.sse import LineSplitter, SseSplitter
 from router.transport import Answer, Call, Timeouts, Transport
@@ -41,10 +31,14 @@ __all__ = [
     "LLMProvider",
     "Piece",
     "Prompt",
+    "arguments_of",
     "converse",
     "counted",
     "decoded",
+    "given",
+    "invented_id",
     "named",
+    "tool_names",
     "turns",
 ]
 
@@ -52,22 +46,20 @@ CONTINUE_INSTRUCTION = (
     "Your answer was cut off. Go on with it exactly where it stops, from the very next character, "
     "without repeating anything and without any remark."
 )
+_SAYING: tuple[StopReason, ...] = ("stop", "tool_calls")
+"""What ends an answer that must have said something."""
 _T = TypeVar("_T")
 _ERROR_BYTES_MAX = 64 * 1024
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 
 
-class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+class Prompt(Asked, frozen=True, kw_only=True):
     """What one provider is asked. `so_far` is the text that was already delivered and is to be continued."""
 
-    messages: tuple[Message, ...]
     model: str
     max_tokens: int
     stream: bool
     so_far: str = ""
-    temperature: float | None = None
-    top_p: float | None = None
-    stop: tuple[str, ...] = ()
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +71,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     text: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    refusal: str = ""
     stop_reason: StopReason | None = None
     usage: Usage | None = None
     model: str | None = None
@@ -89,6 +83,17 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     compared, and a whole answer that is paid for is worth more than a second one. The caller is told this name, and the
     attempt keeps the one that was asked for: a model that was swapped shows. It is paid at the price asked for.
     """
+
+    @property
+    def size(self) -> int:
+        """How many bytes of answer it carries, in whatever form."""
+        size = len(self.text.encode()) + len(self.refusal.encode())
+        return size + sum(len(call.arguments.encode()) for call in self.tool_calls)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there is anything of an answer in it."""
+        return bool(self.text or self.refusal or self.tool_calls)
 
 
 class LLMProvider(Protocol):
@@ -165,7 +170,7 @@ def turns(prompt: Prompt) -> Iterable[Message]:
     """
     messages = list(prompt.messages)
     if prompt.so_far.strip():
-        begun = messages.pop().content if messages and messages[-1].role == "assistant" else ""
+        begun = messages.pop().text if messages and messages[-1].role == "assistant" else ""
         messages.append(Message(role="assistant", content=begun + prompt.so_far))
         messages.append(Message(role="user", content=CONTINUE_INSTRUCTION))
     yield from messages
@@ -189,6 +194,29 @@ def named(value: object) -> str | None:
     return value if isinstance(value, str) and _MODEL_NAME.fullmatch(value) else None
 
 
+def given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that have a value: a vendor's default is what is not sent."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def arguments_of(call: ToolCall) -> dict[str, Any]:
+    """Return a call's arguments as the object that vendors other than OpenAI want. Raises RequestError."""
+    try:
+        return msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeError):
+        raise RequestError(f"the arguments of tool call {call.id!r} are no JSON object") from None
+
+
+def tool_names(messages: Sequence[Message]) -> dict[str, str]:
+    """Return the name of each tool by the id of its call: some vendors know a result by the name."""
+    return {call.id: call.name for message in messages for call in message.tool_calls}
+
+
+def invented_id(data: bytes, n: int) -> str:
+    """Return an id for the `n`-th call of an answer whose vendor gives none: the same for the same bytes."""
+    return f"call_{blake2b(data, digest_size=12).hexdigest()}{n}"
+
+
 async def converse(
     adapter: Adapter,
     transport: Transport,
@@ -197,28 +225,40 @@ async def converse(
     *,
     answer_bytes_max: int,
     wall_s: Callable[[], float] = time.time,
+    told: tuple[tuple[str, str], ...] = (),
 ) -> AsyncGenerator[Piece]:
     """
     Yield the pieces of one answer. Raises ProviderError or RequestError; never ends before the answer did.
 
+    `told` are headers for a gateway that may stand behind the provider's address.
     A connection that breaks after the provider has said that its text is complete loses nothing, and is no error.
     """
-    async with transport.send(adapter.call(prompt, timeouts)) as answer:
+    call = adapter.call(prompt, timeouts)
+    if told:
+        call = msgspec.structs.replace(call, headers=(*call.headers, *told))
+    async with transport.send(call) as answer:
         if answer.status != 200:
-            raise error_of(adapter.model_type, answer.status, answer.headers, await _head_of(answer), wall_s)
+            error = error_of(adapter.model_type, answer.status, answer.headers, await _head_of(answer), wall_s)
+            if isinstance(error, ProviderError):
+                error.calls = calls_told(answer.headers)
+            raise error
         _check_type(answer, adapter.stream_type if prompt.stream else "application/json")
         if not prompt.stream:
             piece = adapter.parse(await _whole(answer, answer_bytes_max))
-            if not (piece.text or prompt.so_far) and piece.stop_reason == "stop":
+            if piece.tool_calls:
+                piece = _Calls().number(piece)
+            if not (piece.says_something or prompt.so_far) and piece.stop_reason in _SAYING:
                 raise InvalidAnswer("the answer has no text")
             yield piece
             return
-        finished, has_text = False, bool(prompt.so_far.strip())
+        finished, has_text, calls = False, bool(prompt.so_far.strip()), _Calls()
         try:
             async with aclosing(_events(adapter, answer, answer_bytes_max)) as pieces:
                 async for piece in pieces:
+                    if piece.tool_calls or calls.count:
+                        piece = calls.number(piece)  # noqa: PLW2901 - the same piece, in the order of this answer
                     finished = finished or piece.stop_reason is not None
-                    has_text = has_text or bool(piece.text) or piece.stop_reason not in (None, "stop")
+                    has_text = has_text or piece.says_something or piece.stop_reason not in (None, *_SAYING)
                     yield piece
         except TransportError:
             if not finished:
@@ -229,50 +269,57 @@ async def converse(
             raise InvalidAnswer("the stream has no text")
 
 
-def error_of(
-    provider: ModelType,
-    status: int,
-    headers: Mapping[str, tuple[str, ...]],
-    body: bytes,
-    wall_s: Callable[[], float] = time.time,
-) -> ProviderError | RequestError:
-    """Return the error that an HTTP status means. The vendor's own words are bounded and kept short."""
-    words = f"{provider} answered {status}"
-    detail = _vendor_message(body)
-    if detail:
-        words = f"{words}: {detail}"
-    if status in (401, 403) or (status == 400 and provider is ModelType.GEMINI and _blames_key(body)):
-        return AuthenticationFailed(f"{provider} refuses our key ({status})", upstream_status=status)
-    if status == 404:
-        return ModelNotFound(words, upstream_status=status)
-    if status in (400, 413, 422):
-        return RequestError(words, status=status)
-    pause_s = retry_after_s(headers.get("retry-after", ()), wall_s)
-    if status == 429:
-        return RateLimited(words, upstream_status=status, retry_after_s=pause_s)
-    if status == 408 or status >= 500:
-        return ProviderOverloaded(words, upstream_status=status, retry_after_s=pause_s)
-    return InvalidAnswer(words, upstream_status=status)
+class _Calls:
+    """Numbers the tool calls of one answer from 0, whatever its vendor counts, and makes each a whole one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._numbers: dict[int, int] = {}
+        self._empty: set[int] = set()
+        """The calls whose arguments have not come."""
+
+    def number(self, piece: Piece) -> Piece:
+        """Return `piece` with our numbers. Raises InvalidAnswer for a piece of a call that was never begun."""
+        deltas = [self._numbered(delta) for delta in piece.tool_calls]
+        stop = piece.stop_reason
+        if stop in _SAYING and self.count:
+            stop = "tool_calls"  # Google and Ollama say `stop` here too
+            # Of a function without parameters some vendors send no arguments at all; callers read JSON.
+            deltas += [ToolCallDelta(index=n, arguments="{}") for n in sorted(self._empty)]
+            self._empty.clear()
+        if stop is not None and len(deltas) > 1:
+            deltas = _joined(deltas)
+        return msgspec.structs.replace(piece, tool_calls=tuple(deltas), stop_reason=stop)
+
+    def _numbered(self, delta: ToolCallDelta) -> ToolCallDelta:
+        known = self._numbers.get(delta.index) if delta.index is not None else None
+        if known is None and (delta.index is not None or delta.name):
+            if not delta.name:
+                raise InvalidAnswer("a tool call of the answer has no name")
+            known = self.count
+            self.count += 1
+            self._empty.add(known)
+            if delta.index is not None:
+                self._numbers[delta.index] = known
+            delta = msgspec.structs.replace(delta, id=delta.id or f"call_{known}")
+        elif known is None:
+            known = self.count - 1  # without a number it goes on with the last one
+            if known < 0:
+                raise InvalidAnswer("a tool call of the answer has no name")
+        if delta.arguments:
+            self._empty.discard(known)
+        return msgspec.structs.replace(delta, index=known)
 
 
-def retry_after_s(values: tuple[str, ...], wall_s: Callable[[], float] = time.time) -> float | None:
-    """Return the pause, in seconds, that a Retry-After header asks for (seconds or an HTTP date), else None."""
-    for value in values:
-        text = value.strip()
-        try:
-            seconds = float(text)
-        except ValueError:
-            pass
-        else:
-            return seconds if 0 <= seconds < float("inf") else None
-        try:
-            moment = parsedate_to_datetime(text)
-        except ValueError:
-            continue
-        if moment.tzinfo is None:  # "-0000": UTC by RFC 5322, not this machine's zone
-            moment = moment.replace(tzinfo=UTC)
-        return max(0.0, moment.timestamp() - wall_s())
-    return None
+def _joined(deltas: list[ToolCallDelta]) -> list[ToolCallDelta]:
+    """Return the deltas of one piece, those of the same call as one."""
+    found: dict[int | None, ToolCallDelta] = {}
+    for delta in deltas:
+        before = found.get(delta.index)
+        found[delta.index] = (
+            delta if before is None else msgspec.structs.replace(before, arguments=before.arguments + delta.arguments)
+        )
+    return list(found.values())
 
 
 async def _events(adapter: Adapter, answer: Answer, bytes_max: int) -> AsyncGenerator[Piece]:
@@ -331,35 +378,3 @@ def _check_type(answer: Answer, wanted: str) -> None:
     found = (answer.headers.get("content-type") or ("",))[0].partition(";")[0].strip().lower()
     if found != wanted:
         raise InvalidAnswer(f"the answer is {found or 'of no type'!r}, not {wanted!r}")
-
-
-class _Detail(msgspec.Struct, frozen=True):
-    reason: str = ""
-
-
-class _Explained(msgspec.Struct, frozen=True):
-    details: list[_Detail]
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    error: _Explained
-
-
-def _blames_key(body: bytes) -> bool:
-    """Whether Google's error names a wrong key: it answers 400 to one, as to a bad request."""
-    try:
-        details = msgspec.json.decode(body, type=_Refusal).error.details
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return False
-    return any(detail.reason == "API_KEY_INVALID" for detail in details)
-
-
-def _vendor_message(body: bytes) -> str:
-    """Return the vendor's error message in at most 200 characters, or nothing."""
-    try:
-        data = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ""
-    error: object = cast("dict[str, object]", data).get("error") if isinstance(data, dict) else None
-    message: object = cast("dict[str, object]", error).get("message") if isinstance(error, dict) else error
-    return message[:200] if isinstance(message, str) else ""

@@ -14,7 +14,8 @@ from seawall.answers import answer_tokens, last_token
 from seawall.draws import lognormal_s, unit
 from seawall.emulators import claude, damage, gemini, ollama, openai
 from seawall.emulators.steps import Behaviour, Body, End, Hang, Head, Healthy, Reset, Sleep, Step
-from seawall.emulators.wire import Answer, EmulatedCall, Vendor, steps_of
+from seawall.emulators.structured import structured_tokens
+from seawall.emulators.wire import Answer, EmulatedCall, Token, Vendor, steps_of
 
 __all__ = ["VENDORS", "EmulatedCall", "choose", "respond"]
 
@@ -95,7 +96,7 @@ def _answer(
     limit = healthy.tokens if call.max_tokens is None else call.max_tokens
     spoken, count = last_token(call.prior_text, call.answer_id) or (0, 0)
     continues = 0 < count <= _TOKENS_MAX
-    finish: Literal["stop", "length", "content_filter"] = "stop"
+    finish: Literal["stop", "length", "content_filter", "tool_calls"] = "stop"
     if not continues:
         spoken, count = 0, min(healthy.tokens, limit)
         finish = "length" if limit < healthy.tokens else "stop"
@@ -103,7 +104,13 @@ def _answer(
         finish = "content_filter"
         # What the filter lets through is all that there is: a text of its own, known and whole.
         count = count if continues else max(1, count // 2)
-    tokens = tuple(answer_tokens(call.provider, call.answer_id, count, first=spoken + 1))
+    tokens: tuple[Token, ...] = structured_tokens(call, whole_calls=vendor.WHOLE_CALLS)
+    if tokens and not wrong.content_filter:
+        limit = call.max_tokens or len(tokens)
+        finish = "length" if limit < len(tokens) else "stop" if isinstance(tokens[0], str) else "tool_calls"
+        tokens = tokens[:limit]
+    else:
+        tokens = tuple(answer_tokens(call.provider, call.answer_id, count, first=spoken + 1))
     return Answer(
         call=call,
         id=f"{call.answer_id}-{nth}",

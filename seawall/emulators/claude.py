@@ -8,26 +8,44 @@ import msgspec
 
 from seawall.emulators.wire import (
     Answer,
+    CallPart,
     EmulatedCall,
     HttpRequest,
     Message,
+    OfferedTool,
     Part,
     Reply,
+    Token,
     call_of,
+    is_base64,
     reply_json,
     retry_header,
     server_sent_event,
     text_of,
 )
 
-__all__ = ["OTHER_MODEL", "PROVIDER", "epilogue", "error", "event", "failure", "headers", "parse", "prologue", "whole"]
+__all__ = [
+    "OTHER_MODEL",
+    "PROVIDER",
+    "WHOLE_CALLS",
+    "epilogue",
+    "error",
+    "event",
+    "failure",
+    "headers",
+    "parse",
+    "prologue",
+    "whole",
+]
 
 PROVIDER: str = "claude"
 OTHER_MODEL: str = "claude-3-haiku-20240307"
+WHOLE_CALLS: bool = False
 
 _PATHS = {"/v1/messages": "POST", "/v1/models": "GET"}
 _MODELS = ("claude-opus-4-1", "claude-sonnet-4-5", "claude-haiku-4-5")
-_STOP = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
+_STOP = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _ERRORS: dict[int, tuple[str, str]] = {
     400: ("invalid_request_error", "The request is not valid."),
     401: ("authentication_error", "invalid x-api-key"),
@@ -41,12 +59,76 @@ _ERRORS: dict[int, tuple[str, str]] = {
 }
 
 
-class _MessagesRequest(msgspec.Struct):
+class _Source(msgspec.Struct):
+    type: str = ""
+    media_type: str = ""
+    data: str = ""
+    url: str = ""
+
+
+class _Block(Part, frozen=True, kw_only=True):
+    type: str = "text"
+    source: _Source | None = None
+    id: str = ""
+    tool_use_id: str = ""
+    content: Any = None
+
+
+class _Turn(msgspec.Struct):
+    role: str = ""
+    content: str | list[_Block] | None = None
+
+    @property
+    def blocks(self) -> list[_Block]:
+        return self.content if isinstance(self.content, list) else []
+
+
+class _Tool(msgspec.Struct):
+    name: str = ""
+    input_schema: dict[str, Any] | None = None
+
+
+class _ToolChoice(msgspec.Struct):
+    type: str
+    name: str | None = None
+    disable_parallel_tool_use: bool = False
+
+
+class _Format(msgspec.Struct):
+    type: str
+    schema: dict[str, Any]
+
+
+class _OutputConfig(msgspec.Struct):
+    format: _Format | None = None
+
+
+class _MessagesRequest(msgspec.Struct, forbid_unknown_fields=True):
     model: str = ""
-    messages: list[Message] = []
+    messages: list[_Turn] = []
     system: str | list[Part] | None = None
     max_tokens: int | None = None
     stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop_sequences: list[str] = []
+    tools: list[_Tool] = []
+    tool_choice: _ToolChoice | None = None
+    output_config: _OutputConfig | None = None
+    # Known, and without a meaning here.
+    top_k: Any = None
+    thinking: Any = None
+    metadata: Any = None
+    service_tier: Any = None
+    cache_control: Any = None
+    container: Any = None
+    context_management: Any = None
+    diagnostics: Any = None
+    inference_geo: Any = None
+    mcp_servers: Any = None
+    speed: Any = None
+    user_profile_id: Any = None
+    workspace_id: Any = None
 
 
 _decode = msgspec.json.Decoder(_MessagesRequest).decode
@@ -69,23 +151,86 @@ def parse(request: HttpRequest) -> EmulatedCall | Reply:
         return error(400, f"{missing[0]}: Field required")
     few = body.max_tokens is not None and body.max_tokens < 1
     illegal = "max_tokens: Input should be greater than or equal to 1" if few else _illegal(body.messages)
+    illegal = illegal or _unsound(body) or _unanswered(body.messages)
     if illegal is not None:
         return error(400, illegal)
     system = [Message(role="system", content=body.system)] if body.system else []
     return call_of(
         PROVIDER,
-        [*system, *body.messages],
+        [*system, *(Message(role=_role(turn), content=_content(turn)) for turn in body.messages)],
         model=body.model,
         stream=bool(body.stream),
         max_tokens=body.max_tokens,
+        images=sum(block.type == "image" for turn in body.messages for block in turn.blocks),
+        more=_structure(body),
     )
 
 
-def _illegal(messages: list[Message]) -> str | None:
+def _role(turn: _Turn) -> str:
+    return "tool" if any(block.type == "tool_result" for block in turn.blocks) else turn.role
+
+
+def _content(turn: _Turn) -> str | list[Part] | None:
+    return [*turn.content] if isinstance(turn.content, list) else turn.content
+
+
+def _structure(body: _MessagesRequest) -> dict[str, Any]:
+    choice = body.tool_choice or _ToolChoice(type="auto")
+    found: dict[str, Any] = {
+        "tools": tuple(OfferedTool(name=tool.name, schema=tool.input_schema) for tool in body.tools),
+        "tool_choice": {"any": "required", "none": "none"}.get(choice.type, "auto"),
+        "forced_tool": choice.name if choice.type == "tool" else None,
+        "one_tool_call": choice.disable_parallel_tool_use,
+    }
+    if body.output_config is not None and body.output_config.format is not None:
+        found["json_schema"] = body.output_config.format.schema
+    return found
+
+
+def _unsound(body: _MessagesRequest) -> str | None:
+    """Return what Anthropic finds wrong with the parameters, in its words, or None."""
+    if body.temperature is not None and not 0 <= body.temperature <= 1:
+        return "temperature: range: 0..1"
+    if body.temperature is not None and body.top_p is not None:
+        return "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+    if any(not stop.strip() for stop in body.stop_sequences):
+        return "stop_sequences: each stop sequence must contain non-whitespace"
+    if body.output_config is not None and body.output_config.format is not None:
+        schema = body.output_config.format.schema
+        if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+            return (
+                "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false"
+            )
+    for n, turn in enumerate(body.messages):
+        for m, block in enumerate(turn.blocks):
+            source = block.source
+            if block.type != "image" or (source and source.type == "url" and source.url.startswith("https://")):
+                continue
+            if source is None or source.media_type not in _IMAGES or not is_base64(source.data):
+                return f"messages.{n}.content.{m}.image.source: Input should be a valid image or an https URL"
+    return None
+
+
+def _unanswered(turns: list[_Turn]) -> str | None:
+    """Return why Anthropic refuses this order of calls and results, in its words, or None."""
+    used: set[str] = set()
+    for n, turn in enumerate(turns):
+        results = {block.tool_use_id for block in turn.blocks if block.type == "tool_result"}
+        if results - used:
+            return f"messages.{n}: `tool_result` block(s) must have a corresponding `tool_use` block before"
+        if used - results:
+            return f"messages.{n - 1}: `tool_use` ids were found without `tool_result` blocks immediately after"
+        used = {block.id for block in turn.blocks if block.type == "tool_use"}
+    return None
+
+
+def _illegal(messages: list[_Turn]) -> str | None:
     """Return why Anthropic refuses this conversation, in its words, or None."""
     last = len(messages) - 1
     for n, message in enumerate(messages):
-        text = text_of(message.content)
+        if any(block.type != "text" for block in message.blocks):
+            continue
+        text = text_of(_content(message))
         if message.role not in ("user", "assistant"):
             return f"messages.{n}.role: Input should be 'user' or 'assistant'"
         if message.role == "assistant" and n == last:
@@ -138,23 +283,33 @@ def headers(answer: Answer) -> tuple[tuple[str, str], ...]:
 
 def whole(answer: Answer) -> bytes:
     """Return the body of the JSON answer."""
-    content = [{"type": "text", "text": answer.text}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": answer.text}] if answer.text or not answer.calls else []
+    content += [_block(answer, call) | {"input": msgspec.Raw(call.arguments.encode())} for call in answer.calls]
     return msgspec.json.encode(_message(answer, content, _STOP[answer.finish], answer.usage))
 
 
 def prologue(answer: Answer) -> bytes:
-    """Return `message_start`, `content_block_start` and `ping`."""
-    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+    """Return `message_start`, `content_block_start` of a text and `ping`."""
+    start = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
     return (
         # One output token before there is any text: so tells the real one.
         _event({"type": "message_start", "message": _message(answer, [], None, answer.usage and (answer.usage[0], 1))})
-        + _event(block)
+        + (b"" if answer.calls else _event(start))
         + _event({"type": "ping"})
     )
 
 
-def event(answer: Answer, token: str) -> bytes:
-    """Return the `content_block_delta` of one token."""
+def event(answer: Answer, token: Token) -> bytes:
+    """Return the `content_block_delta` of one token; a tool call is a block of its own."""
+    if isinstance(token, CallPart):
+        delta = {"type": "input_json_delta", "partial_json": token.arguments}
+        events = _event({"type": "content_block_delta", "index": token.n, "delta": delta})
+        if token.first:
+            start = {"type": "content_block_start", "index": token.n, "content_block": _block(answer, token)}
+            events = _event(start) + events
+            if token.n:
+                events = _event({"type": "content_block_stop", "index": token.n - 1}) + events
+        return events
     return _event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": token}})
 
 
@@ -166,7 +321,8 @@ def epilogue(answer: Answer) -> bytes:
     }
     if answer.usage is not None:
         delta["usage"] = {"input_tokens": answer.usage[0], "output_tokens": answer.usage[1]}
-    return _event({"type": "content_block_stop", "index": 0}) + _event(delta) + _event({"type": "message_stop"})
+    last = max(0, len(answer.calls) - 1)
+    return _event({"type": "content_block_stop", "index": last}) + _event(delta) + _event({"type": "message_stop"})
 
 
 def failure() -> bytes:
@@ -174,8 +330,12 @@ def failure() -> bytes:
     return b"event: error\ndata: " + error(529).body + b"\n\n"
 
 
+def _block(answer: Answer, call: CallPart) -> dict[str, Any]:
+    return {"type": "tool_use", "id": f"toolu_{answer.id}_{call.n}", "name": call.name, "input": {}}
+
+
 def _message(
-    answer: Answer, content: list[dict[str, str]], stop_reason: str | None, usage: tuple[int, int] | None
+    answer: Answer, content: list[dict[str, Any]], stop_reason: str | None, usage: tuple[int, int] | None
 ) -> dict[str, Any]:
     message: dict[str, Any] = {
         "id": f"msg_{answer.id}",

@@ -8,21 +8,39 @@ import msgspec
 
 from seawall.emulators.wire import (
     Answer,
+    CallPart,
     EmulatedCall,
     HttpRequest,
     Message,
+    OfferedTool,
     Reply,
+    Token,
     call_of,
+    is_base64,
     reply_json,
     retry_header,
 )
 
-__all__ = ["OTHER_MODEL", "PROVIDER", "epilogue", "error", "event", "failure", "headers", "parse", "prologue", "whole"]
+__all__ = [
+    "OTHER_MODEL",
+    "PROVIDER",
+    "WHOLE_CALLS",
+    "epilogue",
+    "error",
+    "event",
+    "failure",
+    "headers",
+    "parse",
+    "prologue",
+    "whole",
+]
 
 PROVIDER: str = "local"
 OTHER_MODEL: str = "tinyllama:latest"
+WHOLE_CALLS: bool = True
 
-_MODELS = ("llama3:latest", "llama3:8b", "mistral:latest")
+_MODELS = ("llama3:latest", "llama3:8b", "mistral:latest", "llama3.2-vision:latest")
+_TOOLLESS = ("llama3", "llama2", "tinyllama")
 _CREATED_AT = "2025-01-01T00:00:00Z"
 _VERSION = "0.12.0"
 _GETS = ("/", "/api/tags", "/api/version")
@@ -38,11 +56,28 @@ class _Options(msgspec.Struct):
     num_predict: int | None = None
 
 
+class _Turn(msgspec.Struct):
+    role: str = ""
+    content: str | None = None
+    images: list[str] | None = None
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+    parameters: dict[str, Any] | None = None
+
+
+class _Tool(msgspec.Struct):
+    function: _Function = msgspec.field(default_factory=_Function)
+
+
 class _ChatRequest(msgspec.Struct):
     model: str = ""
-    messages: list[Message] = []
+    messages: list[_Turn] = []
     stream: bool | None = None
     options: _Options | None = None
+    tools: list[_Tool] | None = None
+    format: str | dict[str, Any] | None = None
 
 
 _decode = msgspec.json.Decoder(_ChatRequest).decode
@@ -74,14 +109,28 @@ def _parse_body(request: HttpRequest) -> EmulatedCall | Reply:
         return error(400, "model is required")
     if not body.messages:
         return error(400, "messages are required")
+    images = [image for turn in body.messages for image in turn.images or ()]
+    if not all(is_base64(image) for image in images):
+        return error(400, "illegal base64 data at input byte 0")
+    if body.tools and body.model.partition(":")[0] in _TOOLLESS:
+        return error(400, f"registry.ollama.ai/library/{body.model} does not support tools")
     limit = body.options.num_predict if body.options else None
+    more: dict[str, Any] = {
+        "tools": tuple(
+            OfferedTool(name=tool.function.name, schema=tool.function.parameters) for tool in body.tools or ()
+        )
+    }
+    if body.format:
+        more["json_schema"] = body.format if isinstance(body.format, dict) else {}
     return call_of(
         PROVIDER,
-        body.messages,
+        [Message(role=turn.role, content=turn.content) for turn in body.messages],
         model=body.model,
         stream=body.stream is not False,
         # Ollama's -1 and -2 mean "as long as it takes".
         max_tokens=limit if limit is not None and limit > 0 else None,
+        images=len(images),
+        more=more,
     )
 
 
@@ -98,7 +147,7 @@ def headers(answer: Answer) -> tuple[tuple[str, str], ...]:
 
 def whole(answer: Answer) -> bytes:
     """Return the body of the JSON answer."""
-    return msgspec.json.encode({**_message(answer, answer.text), **_done(answer)})
+    return msgspec.json.encode({**_message(answer, answer.text, *answer.calls), **_done(answer)})
 
 
 def prologue(answer: Answer) -> bytes:
@@ -106,9 +155,10 @@ def prologue(answer: Answer) -> bytes:
     return b""
 
 
-def event(answer: Answer, token: str) -> bytes:
+def event(answer: Answer, token: Token) -> bytes:
     """Return the line of one token."""
-    return msgspec.json.encode({**_message(answer, token), "done": False}) + b"\n"
+    message = _message(answer, token) if isinstance(token, str) else _message(answer, "", token)
+    return msgspec.json.encode({**message, "done": False}) + b"\n"
 
 
 def epilogue(answer: Answer) -> bytes:
@@ -121,19 +171,20 @@ def failure() -> bytes:
     return error(500).body + b"\n"
 
 
-def _message(answer: Answer, text: str) -> dict[str, Any]:
-    return {
-        "model": answer.model,
-        "created_at": _CREATED_AT,
-        "message": {"role": "assistant", "content": text},
-    }
+def _message(answer: Answer, text: str, *calls: CallPart) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if calls:
+        message["tool_calls"] = [
+            {"function": {"name": call.name, "arguments": msgspec.Raw(call.arguments.encode())}} for call in calls
+        ]
+    return {"model": answer.model, "created_at": _CREATED_AT, "message": message}
 
 
 def _done(answer: Answer) -> dict[str, Any]:
     total_ns = round(answer.duration_s * 1e9)
     done: dict[str, Any] = {
         # Ollama has no filter of its own; a server that speaks its API and has one says `content_filter`.
-        "done_reason": answer.finish,
+        "done_reason": "stop" if answer.finish == "tool_calls" else answer.finish,
         "done": True,
         "total_duration": total_ns,
         "load_duration": 0,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from seawall.emulators.admin import Admin
 from seawall.emulators.config import Config
 from seawall.emulators.connection import Connection, Handler
 from seawall.emulators.station import Station
+from seawall.emulators.wire import HttpRequest
 from seawall.journal.writer import EventWriter
 
 __all__ = ["EmulatorServer"]
@@ -24,15 +25,22 @@ class EmulatorServer:
     """
     Listens from `start` to `stop`, on the running loop.
 
-    `ports` and `admin_port` are known after `start`. The caller keeps and closes `writer`.
+    `ports` and `admin_port` are known after `start`. The caller keeps and closes `writer`; `heard` is told of every
+    request to a provider, by the provider's name.
     """
 
-    def __init__(self, config: Config, token: str, writer: EventWriter | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        token: str,
+        writer: EventWriter | None = None,
+        heard: Callable[[str, HttpRequest], None] | None = None,
+    ) -> None:
         self.ports: dict[str, int] = {}
         self.admin_port = 0
         self._config = config
         self._stations: Mapping[str, Station] = {
-            name: Station(name, healthy, config.seed, writer) for name, healthy in config.providers.items()
+            name: Station(name, healthy, config.seed, writer, heard) for name, healthy in config.providers.items()
         }
         self._admin = Admin(self._stations, token)
         self._servers: list[asyncio.Server] = []

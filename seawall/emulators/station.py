@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from seawall.emulators.behaviour import VENDORS, choose, respond
 from seawall.emulators.connection import Connection
@@ -28,10 +29,17 @@ class Station:
 
     `behaviours` are in force in order of installation; `pings` are the last ones. `writer` gets one `CallRecord` a
     call: every POST but pings; what cannot be read as a call has no request id. GETs are neither recorded nor subject
-    to behaviours.
+    to behaviours. `heard` is told of every request but pings, before it is answered.
     """
 
-    def __init__(self, provider: str, healthy: Healthy, seed: int, writer: EventWriter | None) -> None:
+    def __init__(
+        self,
+        provider: str,
+        healthy: Healthy,
+        seed: int,
+        writer: EventWriter | None,
+        heard: Callable[[str, HttpRequest], None] | None = None,
+    ) -> None:
         self.provider = provider
         self.behaviours: dict[str, Behaviour] = {}
         self.pings = PingLog()
@@ -39,6 +47,7 @@ class Station:
         self._healthy = healthy
         self._seed = seed
         self._writer = writer
+        self._heard = heard
         self._calls: dict[str, int] = {}
 
     async def handle(self, request: HttpRequest, connection: Connection) -> None:
@@ -48,6 +57,8 @@ class Station:
             await connection.reply(_pong(request))
             return
         arrival_ns = time.monotonic_ns()
+        if self._heard is not None:
+            self._heard(self.provider, request)
         call = self._vendor.error(413) if request.too_large else self._vendor.parse(request)
         if isinstance(call, Reply):
             log = CallLog(self.provider, None, "healthy", arrival_ns)

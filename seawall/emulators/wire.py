@@ -7,6 +7,7 @@ request into an `EmulatedCall` and writes answers, streams and errors as that ve
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol
@@ -21,13 +22,17 @@ __all__ = [
     "BODY_LIMIT",
     "EPOCH",
     "Answer",
+    "CallPart",
     "EmulatedCall",
     "HttpRequest",
     "Message",
+    "OfferedTool",
     "Part",
     "Reply",
+    "Token",
     "Vendor",
     "call_of",
+    "is_base64",
     "reply_json",
     "retry_header",
     "server_sent_event",
@@ -42,6 +47,7 @@ EPOCH = 1_735_689_600
 """The `created` time that every answer tells, in seconds: answers depend on nothing but the call and the seed."""
 
 _CHARACTERS_PER_TOKEN = 4
+_TOKENS_PER_IMAGE = 258
 
 
 class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +98,26 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     content: str | list[Part] | None = None
 
 
+class OfferedTool(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool that a call offers: its name and the JSON Schema of its arguments."""
+
+    name: str
+    schema: dict[str, Any] | None = None
+
+
+class CallPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A token of a tool call, the `n`-th of its answer from 0: the beginning, with its name, or some arguments."""
+
+    n: int
+    name: str
+    arguments: str
+    first: bool = False
+
+
+Token = str | CallPart
+"""The unit in which a stream is sent: a piece of text or of a tool call."""
+
+
 class EmulatedCall(msgspec.Struct, frozen=True, kw_only=True):
     """One call to a provider, read from its own wire format."""
 
@@ -107,6 +133,16 @@ class EmulatedCall(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int = 1
     include_usage: bool = True
     """Whether a stream tells its usage at the end."""
+    tools: tuple[OfferedTool, ...] = ()
+    tool_choice: Literal["auto", "none", "required"] = "auto"
+    forced_tool: str | None = None
+    """The one tool that must be called."""
+    one_tool_call: bool = False
+    """Whether more than one call at once is unwanted."""
+    has_results: bool = False
+    """Whether the conversation ends with what tools have answered."""
+    json_schema: dict[str, Any] | None = None
+    """The schema of an answer in JSON, empty for any; None: a text is wanted."""
 
     @property
     def answer_id(self) -> str:
@@ -119,8 +155,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     call: EmulatedCall
     id: str
-    tokens: tuple[str, ...]
-    finish: Literal["stop", "length", "content_filter"]
+    tokens: tuple[Token, ...]
+    finish: Literal["stop", "length", "content_filter", "tool_calls"]
     duration_s: float
     model: str
     """The model that it names."""
@@ -130,7 +166,18 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """The whole text of this answer."""
-        return "".join(self.tokens)
+        return "".join(token for token in self.tokens if isinstance(token, str))
+
+    @property
+    def calls(self) -> list[CallPart]:
+        """The tool calls of this answer, each with all of its arguments."""
+        found: dict[int, CallPart] = {}
+        for token in self.tokens:
+            if isinstance(token, CallPart):
+                before = found.get(token.n)
+                arguments = token.arguments if before is None else before.arguments + token.arguments
+                found[token.n] = CallPart(n=token.n, name=token.name, arguments=arguments, first=True)
+        return list(found.values())
 
 
 class Vendor(Protocol):
@@ -139,6 +186,8 @@ class Vendor(Protocol):
     PROVIDER: str
     OTHER_MODEL: str
     """A model that an answer names when it names a wrong one."""
+    WHOLE_CALLS: bool
+    """Whether a stream carries a tool call in one piece."""
 
     def parse(self, request: HttpRequest) -> EmulatedCall | Reply:
         """Return the call, or the reply to what is no call: an error in the vendor's format, a list of models."""
@@ -160,7 +209,7 @@ class Vendor(Protocol):
         """Return what a stream begins with before its first token; may be empty."""
         ...
 
-    def event(self, answer: Answer, token: str) -> bytes:
+    def event(self, answer: Answer, token: Token) -> bytes:
         """Return the event of one token."""
         ...
 
@@ -188,8 +237,14 @@ def call_of(
     stream: bool,
     max_tokens: int | None,
     include_usage: bool = True,
+    images: int = 0,
+    more: dict[str, Any] | None = None,
 ) -> EmulatedCall:
-    """Return the call that these messages make; the last mark outside the assistant's words names the request."""
+    """
+    Return the call that these messages make; the last mark outside the assistant's words names the request.
+
+    `more` are fields of `EmulatedCall` that a vendor's request has beyond texts.
+    """
     texts = [(message.role, text_of(message.content)) for message in messages]
     asked = [text for role, text in texts if role != "assistant"]
     spoken = [text for role, text in texts if role == "assistant"]
@@ -201,8 +256,11 @@ def call_of(
         request_id=request_id_of(prompt),
         prompt=prompt,
         max_tokens=max_tokens,
-        prompt_tokens=max(1, -(-sum(len(text) for _, text in texts) // _CHARACTERS_PER_TOKEN)),
+        prompt_tokens=max(1, -(-sum(len(text) for _, text in texts) // _CHARACTERS_PER_TOKEN))
+        + images * _TOKENS_PER_IMAGE,
         include_usage=include_usage,
+        has_results=bool(texts) and texts[-1][0] == "tool",
+        **(more or {}),
     )
     prior = _prior(spoken[-1], call.answer_id) if spoken else ""
     return msgspec.structs.replace(call, prior_text=prior) if prior else call
@@ -220,6 +278,14 @@ def _prior(text: str, answer_id: str) -> str:
     if padded is not None and (sure is None or sure[1] == padded[1]):
         return text if sure == padded else text + " "
     return text if sure is not None else ""
+
+
+def is_base64(data: str) -> bool:
+    """Return whether `data` is base64 of something."""
+    try:
+        return bool(binascii.a2b_base64(data, strict_mode=True))
+    except (ValueError, binascii.Error):
+        return False
 
 
 def reply_json(status: int, content: Any, headers: tuple[tuple[str, str], ...] = ()) -> Reply:

@@ -2,7 +2,7 @@
 The hot route, `POST /v1/chat/completions`, as a bare ASGI callable.
 
 FastAPI owns the app around it; nothing of FastAPI stands between the socket and the router here. A client that leaves
-cancels the upstream call: `http.disconnect` is watched for as long as the answer takes.
+cancels the upstream call: `http.disconnect` is watched for from 50 ms on for as long as the answer takes.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
 from router.errors import AllCloudsDownError, RequestError, SeawallError
-from router.hybrid import HybridRouter
+from router.hybrid import HybridRouter, new_id
 from router.models import Request, Usage
 from seawall.gateway.auth import authenticate
 from seawall.gateway.config import GatewaySettings
+from seawall.gateway.hops import heeded
 from seawall.gateway.metrics import Metrics
 from seawall.gateway.wire import (
     ChatRequest,
@@ -38,7 +38,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+WATCH_AFTER_S = 0.05
+"""So long after a request's body a client that has left is noticed at the earliest, and that at once from then on."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _JSON = (b"content-type", b"application/json")
 _SSE = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
@@ -75,7 +78,7 @@ class ChatEndpoint:
         self._router = router
         self._settings = settings
         self._metrics = metrics or Metrics()
-        self._running: set[asyncio.Future[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._cutting = False
 
     def cut_off(self) -> int:
@@ -88,31 +91,32 @@ class ChatEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request."""
         headers = dict(reversed(scope["headers"]))
-        told = headers.get(b"x-request-id", b"").decode("latin-1")
-        request_id = told if _REQUEST_ID.fullmatch(told) else uuid.uuid4().hex
+        told = headers.get(b"x-request-id")
+        request_id = told.decode() if told and _REQUEST_ID.fullmatch(told) else new_id()
         progress = _Progress(time.monotonic())
         self._metrics.begun()
         try:
             authenticate(headers.get(b"authorization", b""), self._settings.api_key_sha256)
             chat, request = parse_request(await self._body(headers, receive), request_id)
+            request = heeded(request, headers)
         except (SeawallError, _ClientLeft) as error:
             self._metrics.ended(getattr(error, "code", "cancelled"), stream=False, begun_s=progress.begun_s)
             if isinstance(error, SeawallError):
                 await _send_error(send, error, request_id)
             return
-        work = asyncio.ensure_future(self._answer(chat, request, send, progress))
+        work = asyncio.current_task()
+        assert work is not None  # noqa: S101 - a server calls us in one
         self._running.add(work)
-        watcher = asyncio.ensure_future(_disconnected(receive))
+        watch = _Watch(receive, work)
         try:
-            await asyncio.wait((work, watcher), return_when=asyncio.FIRST_COMPLETED)
+            await self._answer(chat, request, send, progress)
+        except asyncio.CancelledError:
+            if not watch.saw_end:
+                raise
+            work.uncancel()
         finally:
-            watcher.cancel()
-            if not work.done():
-                work.cancel()
-            await asyncio.gather(work, watcher, return_exceptions=True)
+            watch.stop()
             self._running.discard(work)
-        if not work.cancelled() and work.exception() is not None:
-            raise work.exception()  # type: ignore[misc]
 
     async def _answer(self, chat: ChatRequest, request: Request, send: Send, progress: _Progress) -> None:
         try:
@@ -170,6 +174,9 @@ class ChatEndpoint:
             if not self._cutting:
                 progress.outcome = "cancelled"
                 raise error
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()  # it has been heard
             error = ShuttingDown("the gateway is being stopped and this answer took too long; send it again")
         progress.outcome = error.code
         return error
@@ -177,26 +184,51 @@ class ChatEndpoint:
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         limit = self._settings.body_bytes_max
         length = headers.get(b"content-length", b"0")
-        too_long = RequestError(f"the body is longer than {limit} bytes (BODY_BYTES_MAX)", status=413)
-        if length.isdigit() and int(length) > limit:
-            raise too_long
+        size = int(length) if length.isdigit() else 0
         parts: list[bytes] = []
-        size = 0
-        while True:
+        more = True
+        while more and size <= limit:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _ClientLeft
             parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
-                raise too_long
-            if not message.get("more_body"):
-                return b"".join(parts)
+            size = sum(map(len, parts))
+            more = message.get("more_body", False)
+        if size > limit:
+            raise RequestError(f"the body is longer than {limit} bytes (BODY_BYTES_MAX)", status=413)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """
+    Watch for the client's leaving, and cancel its `work` then.
+
+    It takes a task, and a task takes time: so the first look is after WATCH_AFTER_S, and a fast answer needs none.
+    """
+
+    __slots__ = ("_receive", "_task", "_timer", "_work", "saw_end")
+
+    def __init__(self, receive: Receive, work: asyncio.Task[Any]) -> None:
+        self._receive = receive
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin)
+        self.saw_end = False
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.saw_end = True
+        self._work.cancel()
 
 
 async def _start(send: Send, status: int, headers: list[tuple[bytes, bytes]], request_id: str) -> None:
@@ -212,5 +244,5 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], bod
 async def _send_error(send: Send, error: SeawallError, request_id: str) -> None:
     headers = [_JSON, *retry_after(error)]
     if isinstance(error, AllCloudsDownError):
-        headers.append((b"x-seawall-attempts", str(len(error.attempts)).encode()))
+        headers.append((b"x-seawall-attempts", str(error.calls).encode()))
     await _send(send, error.status, headers, error_json(error), request_id)

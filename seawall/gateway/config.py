@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
 from router.errors import ConfigurationError
 from router.settings import parse_seconds
+from router.sources import read_config, read_dotenv
 
 __all__ = ["NAMES", "GatewaySettings"]
 
-NAMES = ("SEAWALL_API_KEYS", "METRICS_API_KEY", "BODY_BYTES_MAX", "DRAIN_DELAY", "DRAIN_TIMEOUT")
-"""The environment variables; in the section `gateway` of a file they stand in lower case."""
+_TRANSPORTS = ("auto", "pyreqwest", "httpx")
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,59 +32,51 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a stopping gateway goes on listening while `/readyz` says 503 already."""
     drain_timeout_s: float = 30.0
     """How long a stopping gateway waits for answers under way, after the delay."""
+    transport: str = "auto"
+    """What calls the providers: `pyreqwest`, `httpx`, or `auto`, the first of these that is installed."""
 
     @classmethod
-    def from_environment(
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> GatewaySettings:
+        """Return the settings of the environment (default: the process's, with `.env` and SEAWALL_CONFIG)."""
+        return cls.load(None, environment, dotenv=Path(".env") if environment is None else None)
+
+    @classmethod
+    def load(
         cls,
+        path: Path | None,
         environment: Mapping[str, str] | None = None,
         *,
-        file: Mapping[str, object] | None = None,
         dotenv: Path | None = Path(".env"),
     ) -> GatewaySettings:
         """
-        Read SEAWALL_API_KEYS (comma-separated, kept as hashes), METRICS_API_KEY, BODY_BYTES_MAX, DRAIN_DELAY and
-        DRAIN_TIMEOUT (seconds, or with a unit: 200ms).
+        Return the settings of a YAML file's section `gateway` (None: of the file that SEAWALL_CONFIG names), `.env` and
+        the environment, by the names in NAMES.
 
-        The environment wins over a `.env` file, and that over `file`, the section `gateway` of a configuration file.
-        Raises ConfigurationError with every violation.
+        The environment wins over `.env`, and that over the file. Raises ConfigurationError with every violation.
         """
-        problems: list[str] = []
         values: dict[str, object] = {}
-        for name, value in (file or {}).items():
+        said = read_dotenv(dotenv) if dotenv is not None and dotenv.is_file() else {}
+        said.update(os.environ if environment is None else environment)
+        file = path or (Path(said["SEAWALL_CONFIG"]) if said.get("SEAWALL_CONFIG") else None)
+        problems: list[str] = []
+        section: Mapping[str, object] = read_config(file).gateway if file is not None else {}
+        for name, value in section.items():
             if name.upper() not in NAMES:
-                problems.append(f"gateway.{name} is not a setting; known are {', '.join(NAMES).lower()}")
+                problems.append(f"{file}: gateway.{name} is not a setting; known are {', '.join(NAMES).lower()}")
             values[name.upper()] = value
-        values.update(_dotenv(dotenv) if environment is None else {})
-        values.update(os.environ if environment is None else environment)
-
-        def seconds(name: str, default: float) -> float:
+        values.update({name: said[name] for name in NAMES if name in said})
+        fields: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in NAMES:
+                continue
+            field, parse, words = _PARSERS[name]
             try:
-                found = parse_seconds(values.get(name, default))
-            except ValueError:
-                found = -1.0
-            if not 0 <= found <= 3600:
-                problems.append(f"{name} is {values[name]!r}; it must be a time from 0 to 3600 s, such as 30 or 200ms")
-            return found
-
-        def size(name: str, default: int) -> int:
-            try:
-                found = int(str(values.get(name, default)))
-            except ValueError:
-                found = 0
-            if not 1024 <= found <= 2**30:
-                problems.append(f"{name} is {values[name]!r}; it must be a number from 1024 to {2**30}")
-            return found
-
-        settings = cls(
-            api_key_sha256=_hashes(values.get("SEAWALL_API_KEYS", "")),
-            metrics_key_sha256=_hashes(values.get("METRICS_API_KEY", "")),
-            body_bytes_max=size("BODY_BYTES_MAX", cls().body_bytes_max),
-            drain_delay_s=seconds("DRAIN_DELAY", cls().drain_delay_s),
-            drain_timeout_s=seconds("DRAIN_TIMEOUT", cls().drain_timeout_s),
-        )
+                fields[field] = parse(value)
+            except (ValueError, TypeError):
+                problems.append(f"{name} is {value!r}; it must be {words}")
         if problems:
-            raise ConfigurationError("; ".join(problems))
-        return settings
+            raise ConfigurationError(*problems)
+        return cls(**fields)
 
 
 def _hashes(value: object) -> tuple[str, ...]:
@@ -93,13 +85,32 @@ def _hashes(value: object) -> tuple[str, ...]:
     return tuple(hashlib.sha256(key.strip().encode()).hexdigest() for key in keys if key.strip())
 
 
-def _dotenv(path: Path | None) -> dict[str, str]:
-    """Return what a `.env` file says: a key that is asked for there must not be left out."""
-    if path is None or not path.is_file():
-        return {}
-    from dotenv import dotenv_values  # noqa: PLC0415 - only where there is a file
+def _size(value: object) -> int:
+    if not 1024 <= (size := int(str(value))) <= 2**30:
+        raise ValueError
+    return size
 
-    try:
-        return {name: value for name, value in dotenv_values(path).items() if value is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+
+def _seconds(value: object) -> float:
+    if not 0 <= (seconds := parse_seconds(value)) <= 3600:
+        raise ValueError
+    return seconds
+
+
+def _transport(value: object) -> str:
+    if value not in _TRANSPORTS:
+        raise ValueError
+    return str(value)
+
+
+# Variable → the field, how its value is read (raises ValueError), and what it must be.
+_PARSERS: dict[str, tuple[str, Callable[[object], object], str]] = {
+    "SEAWALL_API_KEYS": ("api_key_sha256", _hashes, "keys with commas between"),
+    "METRICS_API_KEY": ("metrics_key_sha256", _hashes, "a key"),
+    "BODY_BYTES_MAX": ("body_bytes_max", _size, f"a number from 1024 to {2**30}"),
+    "DRAIN_DELAY": ("drain_delay_s", _seconds, "a time from 0 to 3600 s, such as 30 or 200ms"),
+    "DRAIN_TIMEOUT": ("drain_timeout_s", _seconds, "a time from 0 to 3600 s, such as 30 or 200ms"),
+    "TRANSPORT": ("transport", _transport, f"one of {', '.join(_TRANSPORTS)}"),
+}
+NAMES = tuple(_PARSERS)
+"""The environment variables; in the section `gateway` of a file they stand in lower case."""

@@ -1,128 +1,219 @@
-"""Run one gateway worker: `python -m seawall.gateway --port 0 --ready-json`."""
+"""Run the gateway: `python -m seawall.gateway --port 0 --ready-json`, in one process or with `--workers`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import os
-import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
-import uvicorn
 
 from router.errors import ConfigurationError
 from router.events import Event
-from router.hybrid import HybridRouter
 from router.settings import Settings
-from seawall.gateway.app import create_app
+from router.transport import Transport
 from seawall.gateway.config import GatewaySettings
+from seawall.gateway.workers import WORKERS_MAX, check_budget, follow_supervisor, listen, supervise
 from seawall.journal.writer import EventWriter
 
 __all__ = ["main", "serve"]
 
-_BACKLOG = 4096  # a short one turns a stall of the gateway into SYN retries of one second
+_LATE_S = 5.0
+"""What the end of a worker may take beyond its drain."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line and serve until SIGTERM or SIGINT. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="seawall serve", description="Serve the gateway.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=8080, help="port, 0 for a free one (default: %(default)s)")
-    parser.add_argument("--reuse-port", action="store_true", help="share the port with other workers that do so")
-    parser.add_argument("--ready-json", action="store_true", help="print one line of JSON when listening")
-    options = parser.parse_args(argv)
+def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[int], None] = lambda _port: None) -> int:
+    """
+    Parse the command line and serve until SIGTERM or SIGINT. Returns the exit code.
+
+    `on_ready` is called with the port when it is listened on, after the line that says so.
+    """
+    options = _parser().parse_args(argv)
     try:
-        settings, gateway = Settings.from_environment(), GatewaySettings.from_environment()
+        settings, gateway = _settings(options.config)
+        check_budget(settings, options.workers)
     except ConfigurationError as error:
         sys.stderr.write(f"seawall serve: {error}\n")
         return 2
+
+    def announce(port: int) -> None:
+        _announce(options, port)
+        on_ready(port)
+
     try:
-        listener = _listen(options.host, options.port, shared=options.reuse_port)
+        if options.workers > 1:
+            arguments = ["--config", str(options.config)] if options.config is not None else []
+            drain_s = gateway.drain_delay_s + gateway.drain_timeout_s + _LATE_S
+            return supervise(
+                options.workers, options.host, options.port, arguments=arguments, drain_s=drain_s, announce=announce
+            )
+        listener = _listener(options)
     except OSError as error:
         sys.stderr.write(
             f"seawall serve: cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --port\n"
         )
         return 3
-    try:
-        serve(settings, gateway, listener, ready_json=options.ready_json, shared=options.reuse_port)
-    except ConfigurationError as error:  # what only the router itself can check
-        sys.stderr.write(f"seawall serve: {error}\n")
-        return 2
-    finally:
-        listener.close()
+    if options.supervised is not None:
+        follow_supervisor(gateway.drain_delay_s + gateway.drain_timeout_s + _LATE_S)
+    with listener:
+        try:
+            serve(settings, gateway, listener, announce=announce, shared=_is_shared(options), board=options.supervised)
+        except ConfigurationError as error:  # what only the router itself can check
+            sys.stderr.write(f"seawall serve: {error}\n")
+            return 2
     return 0
 
 
 def serve(
-    settings: Settings, gateway: GatewaySettings, listener: socket.socket, *, ready_json: bool, shared: bool = False
+    settings: Settings,
+    gateway: GatewaySettings,
+    listener: socket.socket,
+    *,
+    announce: Callable[[int], None],
+    shared: bool = False,
+    board: Path | None = None,
 ) -> None:
     """
-    Serve on `listener` until SIGTERM or SIGINT, then let answers under way finish, up to the drain timeout.
+    Serve on `listener` in this process until SIGTERM or SIGINT, then drain.
 
-    Where the port is `shared` by several workers, each answer says which of them gave it (`X-Seawall-Worker`).
+    Where the port is `shared` by several workers, each answer says which of them gave it (`X-Seawall-Worker`), and
+    this one's figures are kept in the file `board`.
     """
-    sink = _sink_of(EventWriter.from_environment("gateway"))
+    # A supervisor of workers must not load what only they need.
+    import uvicorn  # noqa: PLC0415
+
+    from router.hybrid import HybridRouter  # noqa: PLC0415
+    from seawall.gateway.app import create_app  # noqa: PLC0415
+    from seawall.gateway.corked import CorkedProtocol  # noqa: PLC0415
+    from seawall.gateway.metrics import Board, Metrics  # noqa: PLC0415
+    from seawall.gateway.server import GatewayServer  # noqa: PLC0415
+
+    breakers = {str(provider): len(each) for provider, each in settings.deployments.items()}
+    metrics = Metrics(Board(board), breakers)
+    writer = EventWriter.from_environment("gateway")
+    sink = metrics.take if writer is None else _both(_sink_of(writer), metrics.take)
     worker = f"gateway-{os.getpid()}"
 
     app = create_app(
-        lambda: HybridRouter(settings, sink=sink, worker=worker), gateway, is_draining=lambda: server.should_exit
+        lambda: HybridRouter(settings, transport=_transport(gateway), sink=sink, worker=worker),
+        gateway,
+        is_draining=lambda: server.should_exit,
+        metrics=metrics,
     )
-    server = _Server(
+    server = GatewayServer(
         uvicorn.Config(
             app,
             access_log=False,
             log_level="warning",
             server_header=False,
+            proxy_headers=False,  # who asks does not matter here, and it costs every request
+            ws="none",
+            http=CorkedProtocol,
             headers=[("x-seawall-worker", worker)] if shared else [],
-            timeout_graceful_shutdown=int(gateway.drain_timeout_s),
             timeout_keep_alive=60,
-        )
+        ),
+        delay_s=gateway.drain_delay_s,
+        timeout_s=gateway.drain_timeout_s,
+        cut_off=app.state.chat.cut_off,
     )
-    host, port = listener.getsockname()[:2]
-    if ready_json:
-        line = {"ready": True, "pid": os.getpid(), "port": port}
-        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
-    else:
-        sys.stdout.write(f"Seawall gateway on http://{host}:{port} (Ctrl-C stops it)\n")
-    sys.stdout.flush()
+    announce(int(listener.getsockname()[1]))
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[listener]))
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, but a stop that was asked for ends with exit code 0, not with the signal raised again."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Let SIGTERM and SIGINT begin the drain; a second SIGINT ends it."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="seawall serve", description="Serve the gateway.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8080, help="port, 0 for a free one (default: %(default)s)")
+    parser.add_argument("--config", type=Path, help="a YAML file with settings; the environment wins over it")
+    parser.add_argument("--workers", type=_workers, default=1, help="processes on the port (default: %(default)s)")
+    parser.add_argument("--reuse-port", action="store_true", help="share the port with other workers that do so")
+    parser.add_argument("--ready-json", action="store_true", help="print one line of JSON when listening")
+    # Between the supervisor and its workers.
+    parser.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--supervised", type=Path, help=argparse.SUPPRESS)
+    return parser
 
 
-def _sink_of(writer: EventWriter | None) -> Callable[[Event], None]:
+def _settings(config: Path | None) -> tuple[Settings, GatewaySettings]:
+    """Return the settings that environment, `.env` and file make. Raises ConfigurationError with every violation."""
+    problems: list[str] = []
+    settings = gateway = None
+    try:
+        settings = Settings.load(config)
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        gateway = GatewaySettings.load(config)
+    except ConfigurationError as error:
+        problems += (problem for problem in error.problems if problem not in problems)
+    if settings is None or gateway is None:
+        raise ConfigurationError(*problems)
+    return settings, gateway
+
+
+def _transport(gateway: GatewaySettings) -> Transport | None:
+    """Return the fast transport where it is installed, or asked for; None stands for the router's own."""
+    if gateway.transport == "httpx":
+        return None
+    try:
+        from router.pyreqwest_transport import PyreqwestTransport  # noqa: PLC0415 - needs a package of an extra
+    except ImportError:
+        if gateway.transport == "auto":
+            return None
+        raise ConfigurationError(
+            "TRANSPORT=pyreqwest needs the package pyreqwest: pip install 'seawall[fast]'"
+        ) from None
+    return PyreqwestTransport()
+
+
+def _listener(options: Any) -> socket.socket:
+    if options.listen_fd is not None:
+        return socket.socket(fileno=options.listen_fd)
+    return listen(options.host, options.port, shared=options.reuse_port)
+
+
+def _is_shared(options: Any) -> bool:
+    return options.reuse_port or options.listen_fd is not None
+
+
+def _announce(options: Any, port: int) -> None:
+    """Say that the port is listened on."""
+    if options.ready_json:
+        line = {"ready": True, "pid": os.getpid(), "port": port}
+        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    else:
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        of = f" with {options.workers} workers" if options.workers > 1 else ""
+        sys.stdout.write(f"Seawall gateway on http://{host}:{port}{of} (Ctrl-C stops it)\n")
+    sys.stdout.flush()
+
+
+def _sink_of(writer: EventWriter) -> Callable[[Event], None]:
     """Return a sink that never raises: a full disk must not fail a request. What it lost, it says once."""
     failed = False
 
     def sink(event: Event) -> None:
         nonlocal failed
-        if writer is None:
-            return
         try:
             writer.write(event)
         except OSError as error:
             if not failed:
                 failed = True
                 sys.stderr.write(f"seawall serve: events are lost, the journal cannot be written: {error.strerror}\n")
+
+    return sink
+
+
+def _both(first: Callable[[Event], None], second: Callable[[Event], None]) -> Callable[[Event], None]:
+    def sink(event: Event) -> None:
+        first(event)
+        second(event)
 
     return sink
 
@@ -134,16 +225,8 @@ def _port(text: str) -> int:
     return port
 
 
-def _listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+def _workers(text: str) -> int:
+    workers = int(text)
+    if not 1 <= workers <= WORKERS_MAX:
+        raise argparse.ArgumentTypeError(f"{workers} is not from 1 to {WORKERS_MAX}")
+    return workers

@@ -5,27 +5,19 @@ OpenAI's Chat Completions format as the gateway speaks it: requests in, completi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from router.errors import AllCloudsDownError, RequestError, SeawallError
-from router.models import DEFAULT_PREFERRED, Chunk, Message, Reply, Request, Usage
+from router.models import DEFAULT_PREFERRED, Chunk, Reply, Request, ToolCallDelta, Usage
+from seawall.gateway.conversation import ChosenTool, OfferedTool, ResponseFormat, Turn, message_of, structure_of
 
 __all__ = ["ChatRequest", "chunk_json", "completion_json", "error_json", "final_chunks", "headers_of", "parse_request"]
 
 DEFAULT_MODEL = "seawall"
 """The model name that leaves the choice to the router's default chain."""
-
-
-class _TextPart(msgspec.Struct):
-    type: str
-    text: str | None = None
-
-
-class _Turn(msgspec.Struct):
-    role: str
-    content: str | list[_TextPart] | None = None
 
 
 class _StreamOptions(msgspec.Struct):
@@ -35,23 +27,47 @@ class _StreamOptions(msgspec.Struct):
 class ChatRequest(msgspec.Struct):
     """The fields of a chat completion request that the gateway reads; others are ignored unless they change meaning."""
 
-    messages: list[_Turn]
+    messages: list[Turn]
     model: str = DEFAULT_MODEL
     stream: bool = False
     stream_options: _StreamOptions | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=1)] | None = None
     stop: str | list[str] | None = None
+    seed: int | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    user: str | None = None
+    tools: list[OfferedTool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
     n: int | None = None
-    tools: Any = None
+    # What changes the answer, and nobody here can do.
     functions: Any = None
-    response_format: Any = None
+    function_call: Any = None
+    logprobs: Any = None
+    logit_bias: Any = None
+    top_logprobs: Any = None
+    audio: Any = None
+    modalities: Any = None
+    web_search_options: Any = None
 
 
-_Role = Literal["system", "user", "assistant"]
-_ROLES: dict[str, _Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_UNSUPPORTED = (
+    "functions",
+    "function_call",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "audio",
+    "modalities",
+    "web_search_options",
+)
+_MEANINGLESS: tuple[Any, ...] = (None, False, 0, "none", [], {}, ["text"])  # what asks for nothing beyond a text
 _decoder = msgspec.json.Decoder(ChatRequest)
 _encode = msgspec.json.Encoder().encode
 
@@ -62,9 +78,10 @@ def parse_request(body: bytes, request_id: str) -> tuple[ChatRequest, Request]:
         chat = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RequestError(f"the body is not a chat completion request: {error}") from None
-    unsupported = [name for name in ("tools", "functions", "response_format") if getattr(chat, name)]
-    if unsupported:
-        raise RequestError(f"{', '.join(unsupported)}: not supported by this gateway; leave it out")
+    if chat.functions or chat.function_call or chat.logprobs or chat.top_logprobs or chat.logit_bias:
+        _refuse_unsupported(chat)
+    if chat.audio or chat.modalities or chat.web_search_options:
+        _refuse_unsupported(chat)
     if chat.n not in (None, 1):
         raise RequestError(f"n is {chat.n}; this gateway gives one answer a request, so leave it out")
     if not chat.messages:
@@ -73,32 +90,50 @@ def parse_request(body: bytes, request_id: str) -> tuple[ChatRequest, Request]:
     if max_tokens is not None and not 1 <= max_tokens <= 1_000_000:
         raise RequestError(f"max_tokens is {max_tokens}; it must be from 1 to 1000000")
     stop = (chat.stop,) if isinstance(chat.stop, str) else tuple(chat.stop or ())
+    if "" in stop:
+        raise RequestError("stop has an empty sequence; leave it out")
     return chat, Request(
-        messages=tuple(_message(n, turn) for n, turn in enumerate(chat.messages)),
+        messages=tuple([message_of(n, turn) for n, turn in enumerate(chat.messages)]),
         model=DEFAULT_PREFERRED if chat.model == DEFAULT_MODEL else chat.model,
         max_tokens=max_tokens,
         temperature=chat.temperature,
         top_p=chat.top_p,
+        top_k=chat.top_k,
         stop=stop,
+        seed=chat.seed,
+        presence_penalty=chat.presence_penalty,
+        frequency_penalty=chat.frequency_penalty,
+        user=chat.user,
         request_id=request_id,
+        parallel_tool_calls=chat.parallel_tool_calls,
+        **structure_of(chat.messages, chat.tools, chat.tool_choice, chat.response_format),
     )
+
+
+def _refuse_unsupported(chat: ChatRequest) -> None:
+    unsupported = [name for name in _UNSUPPORTED if getattr(chat, name) not in _MEANINGLESS]
+    if unsupported:
+        raise RequestError(f"{', '.join(unsupported)}: not supported by this gateway; leave it out")
 
 
 def completion_json(reply: Reply, request_id: str, created_s: int) -> bytes:
     """Return a whole answer as a `chat.completion`."""
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
+    if reply.tool_calls or reply.refusal:
+        message["content"] = reply.text or None
+        message["refusal"] = reply.refusal or None
+    if reply.tool_calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in reply.tool_calls
+        ]
     return _encode(
         {
             "id": f"chatcmpl-{request_id}",
             "object": "chat.completion",
             "created": created_s,
             "model": reply.model,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": reply.text},
-                    "finish_reason": reply.stop_reason,
-                }
-            ],
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reply.stop_reason}],
             "usage": _usage(reply.usage),
         }
     )
@@ -106,7 +141,11 @@ def completion_json(reply: Reply, request_id: str, created_s: int) -> bytes:
 
 def chunk_json(chunk: Chunk, request_id: str, created_s: int, *, first: bool) -> bytes:
     """Return one piece of a stream as a server-sent event."""
-    delta = {"role": "assistant", "content": chunk.text} if first else {"content": chunk.text}
+    delta: dict[str, Any] = {"role": "assistant", "content": chunk.text} if first else {"content": chunk.text}
+    if chunk.tool_calls or chunk.refusal:
+        delta["content"] = chunk.text or None
+        delta |= {"refusal": chunk.refusal} if chunk.refusal else {}
+        delta |= {"tool_calls": [_delta(call) for call in chunk.tool_calls]} if chunk.tool_calls else {}
     return _event(_chunk(chunk, request_id, created_s, delta=delta, finish_reason=None))
 
 
@@ -153,18 +192,11 @@ def retry_after(error: SeawallError) -> list[tuple[bytes, bytes]]:
     return []
 
 
-def _message(n: int, turn: _Turn) -> Message:
-    role = _ROLES.get(turn.role)
-    if role is None:
-        raise RequestError(f"messages[{n}].role is {turn.role!r}; known are {', '.join(_ROLES)}")
-    if isinstance(turn.content, list):
-        foreign = [part.type for part in turn.content if part.type != "text" or part.text is None]
-        if foreign:
-            raise RequestError(f"messages[{n}].content has a part of type {foreign[0]!r}; this gateway takes text")
-        return Message(role=role, content="".join(part.text or "" for part in turn.content))
-    if turn.content is None:
-        raise RequestError(f"messages[{n}].content is missing")
-    return Message(role=role, content=turn.content)
+def _delta(call: ToolCallDelta) -> dict[str, Any]:
+    if call.name is None:
+        return {"index": call.index, "function": {"arguments": call.arguments}}
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"index": call.index, "id": call.id, "type": "function", "function": function}
 
 
 def _chunk(
@@ -184,9 +216,12 @@ def _event(data: dict[str, Any]) -> bytes:
     return b"data: " + _encode(data) + b"\n\n"
 
 
-def _usage(usage: Usage) -> dict[str, int]:
-    return {
+def _usage(usage: Usage) -> dict[str, Any]:
+    told: dict[str, Any] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
+    if usage.cached_tokens:
+        told["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    return told

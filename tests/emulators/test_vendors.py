@@ -172,7 +172,10 @@ def test_identity_survives_what_routers_do_to_a_conversation():
         {"role": "system", "content": "Be brief."},
         {
             "role": "user",
-            "content": [{"type": "text", "text": "[sw:000007] hi"}, {"type": "image_url", "image_url": {}}],
+            "content": [
+                {"type": "text", "text": "[sw:000007] hi"},
+                {"type": "image_url", "image_url": {"url": "https://127.0.0.1/a.png"}},
+            ],
         },
         {"role": "assistant", "content": "gemini:000007:1/4 gemini:000007:2/4 "},
         {"role": "user", "content": "Continue exactly where you stopped."},

@@ -20,10 +20,11 @@ from router.settings import setting_names
 from seawall.answers import marked
 from seawall.emulators.client import EmulatorClient
 from seawall.emulators.steps import Behaviour
+from seawall.gateway.config import NAMES
 
 TOKEN = "the-token-of-this-test"
 PROVIDERS = ("gemini", "claude", "openai", "local")
-OURS = {name.upper() for name in setting_names()} | {"SEAWALL_API_KEYS", "BODY_BYTES_MAX", "DRAIN_TIMEOUT"}
+OURS = {name.upper() for name in setting_names()} | {*NAMES, "SEAWALL_CONFIG"}
 _numbers = itertools.count(1)
 
 
@@ -96,7 +97,7 @@ def _emulators(folder: Path, **healthy: float) -> Iterator[Emulators]:
 
 
 @contextmanager
-def _gateway(folder: Path, ports: dict[str, int], **settings: str) -> Iterator[Gateway]:
+def _gateway(folder: Path, ports: dict[str, int], *arguments: str, **settings: str) -> Iterator[Gateway]:
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     environment = {name: value for name, value in os.environ.items() if name not in OURS} | {
         "GEMINI_BASE_URL": urls["gemini"],
@@ -107,7 +108,7 @@ def _gateway(folder: Path, ports: dict[str, int], **settings: str) -> Iterator[G
         **settings,
     }
     environment.pop("SEAWALL_EVENTS", None)
-    command = [sys.executable, "-m", "seawall.gateway", "--port", "0", "--ready-json"]
+    command = [sys.executable, "-m", "seawall.gateway", "--port", "0", "--ready-json", *arguments]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **pipes, text=True, env=environment, cwd=folder) as process:
         try:
@@ -120,7 +121,8 @@ def _gateway(folder: Path, ports: dict[str, int], **settings: str) -> Iterator[G
             _end(process)
             assert process.stderr is not None
             said = process.stderr.read()
-        assert gateway.says in said if gateway.says else not said
+        assert said.count(gateway.says) == 1 if gateway.says else not said
+        assert "Traceback" not in said
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -154,10 +156,10 @@ def gateway(emulators: Emulators, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def start_gateway(tmp_path: Path) -> Callable[..., AbstractContextManager[Gateway]]:
-    """Return what starts a gateway of the test's own, with settings as in an environment."""
+    """Return what starts a gateway of the test's own, with arguments, and settings as in an environment."""
 
-    def start(emulators: Emulators, **settings: str) -> AbstractContextManager[Gateway]:
-        return _gateway(tmp_path, emulators.ports, **settings)
+    def start(emulators: Emulators, *arguments: str, **settings: str) -> AbstractContextManager[Gateway]:
+        return _gateway(tmp_path, emulators.ports, *arguments, **settings)
 
     return start
 

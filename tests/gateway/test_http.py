@@ -18,6 +18,8 @@ Emulators = Gateway = Any  # see conftest.py
 Asked = Callable[..., tuple[str, dict[str, Any]]]
 CHAT = "/v1/chat/completions"
 USER = [{"role": "user", "content": "hi"}]
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://127.0.0.1/a.png"}}
 
 
 @pytest.fixture
@@ -68,14 +70,30 @@ def test_body_that_is_no_request_is_400(http: httpx.Client, body: bytes, words: 
     [
         ({"messages": []}, "messages is empty; send at least one"),
         ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role is 'wizard'; known are system"),
-        ({"messages": [*USER, {"role": "tool", "content": "x"}]}, "messages[1].role is 'tool'"),
+        ({"messages": [*USER, {"role": "tool", "content": "x"}]}, "messages[1].tool_call_id is missing"),
+        ({"messages": [*USER, {"role": "tool", "content": "x", "tool_call_id": "c"}]}, "answers no tool call"),
+        ({"messages": [*USER, {"role": "assistant", "tool_calls": [CALL]}]}, "messages[1].tool_calls: 'c' has no"),
+        ({"messages": [{"role": "user", "content": "x", "tool_calls": [CALL]}]}, "only the assistant calls tools"),
         ({"messages": [{"role": "user"}]}, "messages[0].content is missing"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content is missing"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "type 'image_url'; this gateway takes"),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "this gateway takes text"),
-        ({"tools": [{"type": "function"}]}, "tools: not supported by this gateway; leave it out"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "content[0].image_url.url is no URL"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "file"}]}]},
+            "'file'; this gateway takes text and image_url",
+        ),
+        ({"messages": [{"role": "assistant", "content": [IMAGE]}]}, "takes text of the assistant"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text is missing"),
+        ({"tools": [{"type": "function"}]}, "tools[0] is of type 'function'; this gateway takes"),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0] is of type 'custom'"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name is 'a b'"),
+        ({"tool_choice": "required"}, "tool_choice is 'required', but tools is empty"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice names no function"),
         ({"functions": [{"name": "f"}]}, "functions: not supported"),
-        ({"tools": [{}], "response_format": {"type": "json_object"}}, "tools, response_format: not supported"),
+        ({"logprobs": True, "audio": {"voice": "alloy"}}, "logprobs, audio: not supported"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema is missing"),
+        ({"response_format": {"type": "xml"}}, "$.response_format.type"),
+        ({"temperature": 3}, "Expected `float` <= 2.0 - at `$.temperature`"),
+        ({"stop": [""]}, "stop has an empty sequence"),
         ({"n": 3}, "n is 3; this gateway gives one answer a request"),
         ({"max_tokens": -1}, "max_tokens is -1; it must be from 1 to 1000000"),
         ({"max_completion_tokens": 10_000_000}, "max_tokens is 10000000"),

@@ -1,4 +1,10 @@
-"""A worker that spends from a shared budget as fast as it can, and writes down each step, until SIGTERM."""
+"""
+Workers that spend from a shared budget as fast as they can, and write down each step, until SIGTERM.
+
+`budget_worker.py STORE LIMIT_USD LEASE_S`: STORE is the URL of a Redis, or the path of an SQLite file. Each line of the
+input is the path of a log: a worker is forked that writes there, and its process id is printed. At the end of the input
+it waits for them all; the exit code is 1 when one has failed of itself.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +14,32 @@ import random
 import signal
 import sys
 import time
-import uuid
+import traceback
+from contextvars import ContextVar
 
 import msgspec
 
+from router.budget import BudgetStore
 from router.events import Event
 from router.ledger import Ledger
 from router.models import ModelType, Usage
-from router.pricing import cost_micro_usd, price_of
+from router.pricing import cost_micro_usd, price_of, reservation_micro_usd
 from router.redis_store import RedisBudgetStore
+from router.sqlite_store import SqliteBudgetStore
 
-AT_ONCE = 32
+AT_ONCE = 64
+PROMPT_TOKENS = 1000
 PRICE = price_of(ModelType.OPENAI, "gpt-4o")
+claimed: ContextVar[int] = ContextVar("claimed")
 
 
-async def main(url: str, path: str, limit_usd: float) -> None:
-    """Spend, with 32 calls at once, and log to `path`."""
+def new_id() -> str:
+    """Return an id that tells the amount: of a reservation that nobody lived to report, it is all there is."""
+    return f"{os.urandom(8).hex()}-{claimed.get()}"
+
+
+async def main(where: str, path: str, limit_usd: float, lease_s: float) -> None:
+    """Spend, with 64 calls at once, and log to `path`."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -31,27 +47,31 @@ async def main(url: str, path: str, limit_usd: float) -> None:
     def write(event: Event | dict[str, object]) -> None:
         os.write(log, msgspec.json.encode(event) + b"\n")
 
-    store = RedisBudgetStore(url, timeout_s=0.5)
+    is_redis = where.startswith("redis://")
+    store: BudgetStore = RedisBudgetStore(where, timeout_s=0.5) if is_redis else SqliteBudgetStore(where, timeout_s=0.5)
     ledger = Ledger(
         store,
         limit_usd=limit_usd,
-        lease_s=600.0,
+        lease_s=lease_s,
         wall=time.time,
         sink=write,
-        new_id=lambda: uuid.uuid4().hex,
+        new_id=new_id,
         worker=f"w{os.getpid()}",
     )
 
     async def call() -> None:
         while True:
+            tokens_max = random.randint(100, 1000)
+            claimed.set(reservation_micro_usd(PRICE, PROMPT_TOKENS, tokens_max))
             lease = await ledger.reserve(
-                ModelType.OPENAI, "gpt-4o", request_id="q", prompt_tokens=1000, max_tokens=random.randint(100, 1000)
+                ModelType.OPENAI, "gpt-4o", request_id="q", prompt_tokens=PROMPT_TOKENS, max_tokens=tokens_max
             )
             if lease is None or lease.reservation is None:
-                await asyncio.sleep(0.1)
+                write({"kind": "refused"})
+                await asyncio.sleep(0.1 + random.random() * 0.1)
                 continue
-            await asyncio.sleep(random.random() * 0.1)
-            usage = Usage(prompt_tokens=1000, completion_tokens=random.randint(0, 100))
+            await asyncio.sleep(random.random() * 0.2)
+            usage = Usage(prompt_tokens=random.randint(1, 20), completion_tokens=random.randint(0, 10))
             # What follows may be done and never told of, when this process is killed.
             write({"kind": "meant", "id": lease.reservation.id, "micro_usd": cost_micro_usd(PRICE, usage)})
             ledger.settle(lease, usage)
@@ -68,5 +88,30 @@ async def main(url: str, path: str, limit_usd: float) -> None:
             raise result
 
 
+def begin(where: str, path: str, limit_usd: float, lease_s: float) -> int:
+    """Fork a worker; return its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        random.seed()
+        asyncio.run(main(where, path, limit_usd, lease_s))
+        code = 0
+    except BaseException:  # noqa: BLE001 - nobody else would tell
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], float(sys.argv[3])))
+    for line in sys.stdin:
+        sys.stdout.write(f"{begin(sys.argv[1], line.strip(), float(sys.argv[2]), float(sys.argv[3]))}\n")
+        sys.stdout.flush()
+    failed = False
+    while True:
+        try:
+            _, status = os.wait()
+        except ChildProcessError:
+            sys.exit(failed)
+        failed = failed or os.waitstatus_to_exitcode(status) not in (0, -signal.SIGKILL)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from router.httpx_transport import HttpxTransport
+from router.pyreqwest_transport import PyreqwestTransport
 from router.settings import Settings
 from router.transport import Call, Timeouts, Transport
 from seawall.emulators.client import EmulatorClient
@@ -26,7 +27,11 @@ from seawall.emulators.steps import Behaviour
 from seawall.processes import free_port
 from seawall.toolchain import resolve
 
-TRANSPORTS: dict[str, Callable[[], Transport]] = {"httpx": HttpxTransport}
+_TESTS = str(Path(__file__).parents[1])
+if _TESTS not in sys.path:
+    sys.path.insert(0, _TESTS)  # the vendors' forms are data of their own beside the rooms
+
+TRANSPORTS: dict[str, Callable[[], Transport]] = {"httpx": HttpxTransport, "pyreqwest": PyreqwestTransport}
 """An implementation of the transport seam joins the conformance suite by its name here."""
 
 PATIENT = Timeouts(connect_s=5, first_byte_s=5, idle_s=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -179,3 +180,93 @@ class BreakerMachine(RuleBasedStateMachine):
 
 BreakerMachine.TestCase.settings = hypothesis_settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestBreakerMachine = BreakerMachine.TestCase
+
+
+RATIOS = BreakerOptions(
+    failure_threshold=100,
+    failure_ratio=0.5,
+    slow_ratio=0.6,
+    slow_call_s=1.0,
+    window=10,
+    window_min=4,
+    recovery_timeout_s=10.0,
+)
+
+
+def _played(breaker: Breaker, results: str) -> None:
+    """Play calls: `g` good, `s` good and slow, `f` failed."""
+    for result in results:
+        permit = breaker.acquire(0.0)
+        assert permit is not None
+        if result == "f":
+            breaker.failure(permit, 0.0, "reset")
+        else:
+            breaker.success(permit, 0.0, 1.5 if result == "s" else 0.5)
+
+
+@pytest.mark.parametrize(
+    ("results", "cause"),
+    [
+        ("fff", None),
+        ("ggff", "2 of the last 4 calls failed, the last reset"),
+        ("gggggffgf", None),
+        ("ggggggfff" + "gg", None),
+        ("fgfgggggggggg" + "gfgfgfgff", "5 of the last 10 calls failed, the last reset"),
+        ("sssg", None),
+        ("gsss", "3 of the last 4 calls were slow"),
+        ("ggsss", "3 of the last 5 calls were slow"),
+        ("sgsfgsg", None),
+    ],
+)
+def test_a_share_of_the_latest_calls_opens_it(results: str, cause: str | None) -> None:
+    """Failures and slow answers are each judged over the window, from its least number of calls on."""
+    causes: list[str] = []
+    breaker = Breaker(RATIOS, draw=lambda: 0.0, on_change=lambda old, new, n, why: causes.append(why))
+    _played(breaker, results)
+    assert causes == ([] if cause is None else [cause])
+    assert breaker.state is (BreakerState.CLOSED if cause is None else BreakerState.OPEN)
+
+
+def test_a_closed_breaker_begins_a_new_window() -> None:
+    """What was bad before the opening does not count again after it."""
+    breaker = Breaker(RATIOS, draw=lambda: 0.0)
+    _played(breaker, "ggff")
+    probe = breaker.acquire(10.0)
+    assert probe is not None
+    breaker.success(probe, 10.0, 9.0)
+    _played(breaker, "fff")
+    assert breaker.state is BreakerState.CLOSED
+    _played(breaker, "f")
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_late_and_cancelled_results_are_in_no_window() -> None:
+    """A result of an older generation, and a call that was given up, are no calls of the window."""
+    breaker = Breaker(RATIOS, draw=lambda: 0.0)
+    late = [breaker.acquire(0.0) for _ in range(5)]
+    _played(breaker, "ggff")
+    probe = breaker.acquire(10.0)
+    assert probe is not None
+    breaker.success(probe, 10.0, 0.1)
+    for permit in late:
+        assert permit is not None
+        breaker.failure(permit, 11.0, "reset")
+        given_up = breaker.acquire(11.0)
+        assert given_up is not None
+        breaker.release(given_up)
+    assert breaker.state is BreakerState.CLOSED
+
+
+@given(st.text("gsf", max_size=80))
+def test_ratios_are_those_of_the_last_calls(results: str) -> None:
+    """It opens with the first bad call after which the last ten, at least four, are bad by a ratio; never otherwise."""
+    breaker = Breaker(RATIOS, draw=lambda: 0.0)
+    for n, result in enumerate(results, start=1):
+        _played(breaker, result)
+        latest = results[max(0, n - 10) : n]
+        enough = len(latest) >= 4
+        failed = result == "f" and latest.count("f") >= 0.5 * len(latest)
+        slow = result == "s" and latest.count("s") >= 0.6 * len(latest)
+        assert (breaker.state is BreakerState.OPEN) is (enough and (failed or slow))
+        if breaker.state is BreakerState.OPEN:
+            return

@@ -1,4 +1,4 @@
-"""What every `BudgetStore` promises, in memory and in a real Redis: never over the limit, and every step repeatable."""
+"""What every `BudgetStore` promises, in memory, SQLite and Redis: never over the limit, and every step repeatable."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from router.budget import REMEMBERED_S, BudgetStore, MemoryBudgetStore, Reservation, Standing, day_before, day_of
 from router.redis_store import RedisBudgetStore
+from router.sqlite_store import SqliteBudgetStore
 
 _T = TypeVar("_T")
 MakeStore = Callable[[], BudgetStore]
@@ -28,11 +29,13 @@ def claim(amount: int, wall_s: float = NOON_S, lease_s: float = 100.0, name: str
     return Reservation(id=name, day=day_of(wall_s), micro_usd=amount, expires_at_s=wall_s + lease_s)
 
 
-@pytest.fixture(scope="module", params=["memory", pytest.param("redis", marks=pytest.mark.real)])
-def make_store(request: pytest.FixtureRequest) -> MakeStore:
+@pytest.fixture(scope="module", params=["memory", "sqlite", pytest.param("redis", marks=pytest.mark.real)])
+def make_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> MakeStore:
     """Return a function that makes an empty store of each kind."""
     if request.param == "memory":
         return MemoryBudgetStore
+    if request.param == "sqlite":
+        return lambda: SqliteBudgetStore(tmp_path_factory.mktemp("sqlite") / "budget.db", timeout_s=10)
     server = request.getfixturevalue("quick_redis")
 
     def make() -> BudgetStore:
@@ -202,7 +205,7 @@ def test_no_order_of_steps_breaks_the_books(make_store: MakeStore) -> None:
     run_state_machine_as_test(
         lambda: StoreMachine(make_store),
         settings=hypothesis_settings(
-            max_examples=80 if make_store is MemoryBudgetStore else 40,
+            max_examples=80 if make_store is MemoryBudgetStore else 25,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],

@@ -94,7 +94,7 @@ def test_alarm_lasts_until_a_good_answer(error: AuthenticationFailed | ModelNotF
     subject.failed(permit, 0.0, error)
     assert (subject.alarm, subject.last_error) == (error.code, error.code)
     assert subject.breaker.state is BreakerState.CLOSED
-    subject.succeeded(permit, 0.2)
+    subject.succeeded(permit, 0.0, first_byte_s=0.2)
     assert (subject.alarm, subject.latency_s) == (None, 0.2)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router import Message, ModelType, Request
+from router.adapters import Piece
 from router.events import LatencyChange, Skip
 from router.latency import LatencyOptions, LatencyWatch
+from router.plan import Step
+from router.run import Run, Watch
 from router.testing import Answering, CapturedEvents, FakeClock, ScriptedTransport, scripted_router, test_settings
 
 OPTIONS = LatencyOptions(limit_s=0.5, recovery_s=10.0)
@@ -112,7 +116,7 @@ async def test_slow_primary_loses_its_traffic_and_gets_it_back() -> None:
     script = ScriptedTransport({})
     router = scripted_router(script, clock=clock, sink=events, settings=test_settings(latency_limit=0.5))
     request = Request(messages=(Message(role="user", content="hi"),), model="gpt-4o")
-    watch = router._ports.health[ModelType.OPENAI].latency
+    watch = router._ports.pools[ModelType.OPENAI].members[0].health.latency
     for _ in range(3):
         _answered(watch, clock, 1.0)
     for _ in range(5):
@@ -134,7 +138,7 @@ async def test_slow_provider_is_still_the_last_resort() -> None:
     down = [Answering(status=503)]
     script = ScriptedTransport({"claude": down, "openai": down, "local": down, "gemini": [Answering(text="late")]})
     router = scripted_router(script, clock=clock)
-    watch = router._ports.health[ModelType.GEMINI].latency
+    watch = router._ports.pools[ModelType.GEMINI].members[0].health.latency
     for _ in range(3):
         _answered(watch, clock, 1.0)
     reply = await router.complete(Request(messages=(Message(role="user", content="hi"),)))
@@ -149,7 +153,7 @@ async def test_breakers_probe_measures_too() -> None:
     router = scripted_router(ScriptedTransport({"gemini": failing}), clock=clock, sink=events)
     request = Request(messages=(Message(role="user", content="hi"),))
     await asyncio.gather(*(router.complete(request) for _ in range(3)))
-    watch = router._ports.health[ModelType.GEMINI].latency
+    watch = router._ports.pools[ModelType.GEMINI].members[0].health.latency
     for _ in range(3):
         _answered(watch, clock, 1.0)
     assert (await router.complete(request)).provider is ModelType.CLAUDE
@@ -157,3 +161,97 @@ async def test_breakers_probe_measures_too() -> None:
     assert (await router.complete(request)).text == "back"
     assert router.status()["gemini"]["breaker"] == "closed"
     assert not router.status()["gemini"]["is_slow"]
+
+
+def test_each_mode_has_its_own_limit() -> None:
+    """JSON answers of three seconds are no spike where ten are allowed; streams of three seconds are."""
+    for stream, slow in ((False, False), (True, True)):
+        clock = FakeClock()
+        watch = LatencyWatch(LatencyOptions(limit_s=0.5, json_limit_s=10.0))
+        for _ in range(5):
+            timing = watch.started(clock(), stream=stream)
+            clock.advance(3.0)
+            watch.finished(timing, clock())
+        assert watch.look(clock()) is slow
+
+
+def test_both_modes_share_one_window() -> None:
+    """Times count as shares of their limit: two JSON answers at twice theirs and two streams at half make 1.25."""
+    clock, averages = FakeClock(), list[float]()
+    watch = LatencyWatch(
+        LatencyOptions(limit_s=0.5, json_limit_s=10.0), on_change=lambda is_slow, average: averages.append(average)
+    )
+    for stream, took_s in ((True, 0.25), (True, 0.25), (False, 20.0), (False, 20.0)):
+        timing = watch.started(clock(), stream=stream)
+        clock.advance(took_s)
+        watch.finished(timing, clock())
+    assert watch.look(clock())
+    assert averages == [1.25]
+
+
+def test_mode_without_a_limit_is_not_watched_and_still_measures() -> None:
+    """With 0 no time of that mode counts, waiting or not; but a slow provider is measured by whatever call is due."""
+    clock = FakeClock()
+    watch = LatencyWatch(LatencyOptions(limit_s=0.5, json_limit_s=0, recovery_s=10.0))
+    waiting = [watch.started(clock(), stream=False) for _ in range(20)]
+    clock.advance(100.0)
+    assert not watch.look(clock())
+    for timing in waiting:
+        watch.finished(timing, clock())
+    assert not watch.look(clock())
+    for _ in range(3):
+        _answered(watch, clock, 1.0)
+    assert watch.look(clock())
+    clock.advance(10.0)
+    assert watch.may_measure(clock())
+    timing = watch.started(clock(), stream=False)
+    assert timing.measures
+    assert not watch.may_measure(clock())
+    clock.advance(0.1)
+    watch.finished(timing, clock())
+    assert not watch.look(clock())
+
+
+def test_long_and_short_waits_are_told_apart() -> None:
+    """A JSON call within its own limit is not overdue though older than that of streams, nor does it hide one."""
+    clock = FakeClock()
+    watch = LatencyWatch(LatencyOptions(limit_s=0.5, json_limit_s=10.0))
+    for _ in range(7):
+        watch.started(clock(), stream=False)
+    clock.advance(4.5)
+    for _ in range(3):
+        watch.started(clock())
+    assert not watch.look(clock())
+    clock.advance(0.6)
+    assert watch.look(clock())
+
+
+async def test_router_watches_each_mode_by_its_own_limit() -> None:
+    """JSON answers of two seconds keep their provider where LATENCY_LIMIT_JSON allows them; streams of two move off."""
+    clock = FakeClock()
+    script = ScriptedTransport({"openai": [Answering(delay_s=2.0)]}, clock=clock)
+    router = scripted_router(script, clock=clock, settings=test_settings(latency_limit_json=60))
+    request = Request(messages=(Message(role="user", content="hi"),), model="gpt-4o")
+    for _ in range(5):
+        assert (await router.complete(request)).provider is ModelType.OPENAI
+    streamed = [[chunk async for chunk in router.stream(request)][-1].provider for _ in range(10)]
+    assert streamed == [ModelType.OPENAI] * 2 + [ModelType.CLAUDE] * 8
+
+
+def test_time_to_the_first_token_is_measured_not_to_the_first_byte() -> None:
+    """A stream that opens at once with nothing in it and then keeps silent for two seconds took two seconds."""
+    clock = FakeClock()
+    ports = scripted_router(ScriptedTransport({}), clock=clock)._ports
+    member = ports.pools[ModelType.OPENAI].members[0]
+    permit = member.health.acquire(clock())
+    assert permit is not None
+    step = Step(
+        provider=ModelType.OPENAI, model="gpt-4o", timeouts=ports.timeouts[ModelType.OPENAI], reason="preferred"
+    )
+    run = Run(Request(messages=(Message(role="user", content="hi"),)), ports, stream=True)
+    watch = Watch(run, ports, step, member, permit, run.prompt("gpt-4o"))
+    for piece, at_s in ((Piece(), 0.1), (Piece(text="a"), 1.9), (Piece(text="b"), 3.0)):
+        clock.advance(at_s)
+        watch.see(piece, clock())
+    assert watch.first_byte_s == pytest.approx(0.1)
+    assert watch.response_s == pytest.approx(2.0)

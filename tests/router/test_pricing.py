@@ -84,4 +84,4 @@ def test_price_file_is_sound() -> None:
     assert len(data["as_of"].split("-")) == 3
     assert all(source.startswith("https://") for source in data["sources"])
     for name, price in data["prices"].items():
-        assert 0 < price["prompt"] < price["completion"], name
+        assert 0 < price.get("cached", price["prompt"] / 2) < price["prompt"] < price["completion"], name

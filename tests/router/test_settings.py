@@ -12,6 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.arbitrage import Rule
+from router.catalogue import Model
+from router.deployments import Deployment
 from router.errors import ConfigurationError
 from router.models import ModelType
 from router.settings import Secret, Settings, parse_seconds, setting_names
@@ -32,15 +35,33 @@ TEXTS: dict[str, tuple[str, object]] = {
     "AIRGAP_ALLOW": ("cache, 10.0.0.7:6379", "cache, 10.0.0.7:6379"),
     "CIRCUIT_BREAKER_FAILURE_THRESHOLD": ("5", 5),
     "CIRCUIT_BREAKER_RECOVERY_TIMEOUT": ("300ms", 0.3),
+    "CIRCUIT_BREAKER_FAILURE_RATIO": ("0.5", 0.5),
+    "CIRCUIT_BREAKER_SLOW_RATIO": ("0.8", 0.8),
+    "CIRCUIT_BREAKER_SLOW_CALL": ("2s", 2.0),
+    "CIRCUIT_BREAKER_WINDOW": ("100", 100),
+    "CIRCUIT_BREAKER_WINDOW_MIN": ("5", 5),
     "CIRCUIT_BREAKER_BACKOFF_FACTOR": ("1.5", 1.5),
     "CIRCUIT_BREAKER_RECOVERY_TIMEOUT_MAX": ("1h", 3600.0),
     "LATENCY_LIMIT": ("800ms", 0.8),
+    "LATENCY_LIMIT_JSON": ("20s", 20.0),
     "LATENCY_FAILOVER_MODEL": ("gpt-4o-mini", "gpt-4o-mini"),
     "CONNECT_TIMEOUT": ("1.5", 1.5),
     "FIRST_BYTE_TIMEOUT": ("2s", 2.0),
     "IDLE_TIMEOUT": ("2 s", 2.0),
     "TOTAL_TIMEOUT": ("90", 90.0),
     "RETRY_AFTER_MAX": ("10m", 600.0),
+    "ATTEMPTS_MAX": ("4", 4),
+    "RETRY_BUDGET_RATIO": ("0.1", 0.1),
+    "RETRY_BUDGET_PER_SECOND": ("2.5", 2.5),
+    "RETRY_BUDGET_BURST": ("0", 0),
+    "DEPLOYMENTS": (
+        '{"openai": [{"name": "eu", "base_url": "https://eu.example"}]}',
+        {ModelType.OPENAI: (Deployment(name="eu", base_url="https://eu.example"),)},
+    ),
+    "MODELS": ('{"gpt-9": {"provider": "openai", "tier": "large"}}', {"gpt-9": Model(ModelType.OPENAI, "large")}),
+    "ALIASES": ('{"cheap": "gpt-4o-mini"}', {"cheap": "gpt-4o-mini"}),
+    "TIERS": ('{"large": {"openai": "gpt-4o-mini"}}', {"large": {ModelType.OPENAI: "gpt-4o-mini"}}),
+    "ARBITRAGE": ('[{"model": "gpt-4o"}]', (Rule(model="gpt-4o"),)),
     "MIDSTREAM": ("error", "error"),
     "DEFAULT_MAX_TOKENS": ("256", 256),
     "DAILY_SPEND_LIMIT_USD": ("0.10", 0.10),
@@ -50,6 +71,9 @@ TEXTS: dict[str, tuple[str, object]] = {
     "BUDGET_STORE_TIMEOUT": ("100ms", 0.1),
     "BUDGET_STORE_DOWN": ("allowance", "allowance"),
     "BUDGET_ALLOWANCE_USD": ("2.5", 2.5),
+    "BUDGET_SQLITE_PATH": ("spend.db", "spend.db"),
+    "BREAKER_STORE": ("redis", "redis"),
+    "TELEMETRY": ("otel", "otel"),
     "ANSWER_BYTES_MAX": ("2048", 2048),
 }
 # A bad value a setting; settings that take any text have none.
@@ -74,19 +98,42 @@ BAD: dict[str, list[str]] = {
     "AIRGAP_ALLOW": [f"http://user:{KEY}@host", "host/path", "http://host?x"],
     "CIRCUIT_BREAKER_FAILURE_THRESHOLD": ["0", "3.5", "three", "10001", ""],
     "CIRCUIT_BREAKER_RECOVERY_TIMEOUT": ["0s", "25h"],
+    "CIRCUIT_BREAKER_FAILURE_RATIO": ["-0.1", "1.1", "50%", "nan"],
+    "CIRCUIT_BREAKER_SLOW_RATIO": ["2", "1s"],
+    "CIRCUIT_BREAKER_SLOW_CALL": ["0", "25h"],
+    "CIRCUIT_BREAKER_WINDOW": ["0", "ten"],
+    "CIRCUIT_BREAKER_WINDOW_MIN": ["0", "2s"],
     "CIRCUIT_BREAKER_BACKOFF_FACTOR": ["0.5", "11", "2s", "nan"],
     "CIRCUIT_BREAKER_RECOVERY_TIMEOUT_MAX": ["0"],
     "LATENCY_LIMIT": ["-1", "2h"],
+    "LATENCY_LIMIT_JSON": ["-1", "2h", "never"],
     "CONNECT_TIMEOUT": ["0"],
     "FIRST_BYTE_TIMEOUT": ["0"],
     "IDLE_TIMEOUT": ["0"],
     "TOTAL_TIMEOUT": ["0"],
     "RETRY_AFTER_MAX": ["0"],
+    "ATTEMPTS_MAX": ["0", "2.5"],
+    "RETRY_BUDGET_RATIO": ["-1", "20%"],
+    "RETRY_BUDGET_PER_SECOND": ["-1", "5s"],
+    "RETRY_BUDGET_BURST": ["-1", "1e3"],
+    "DEPLOYMENTS": [
+        "[]",
+        '{"openai": {}}',
+        '{"openai": [{}]}',
+        f'{{"openai": [{{"name": "a", "api_key": "{KEY}\u20ac"}}]}}',
+        f'{{"openai": [{{"name": "a", "api_key": "{KEY}"}}',
+    ],
+    "MODELS": ['{"gpt-9": "openai"}', '{"gpt-9": {"provider": "openai", "tier": "none"}}'],
+    "ALIASES": ['{"cheap": 1}', '{"cheap": "gpt-9"}', '{"openai": "gpt-4o"}'],
+    "TIERS": ['{"large": {"openai": "gpt-9"}}', '{"small": ["gpt-4o"]}'],
+    "ARBITRAGE": ["{}", '[{"model": "gpt-9"}]', '[{"shorter_than": "x", "model": "gpt-4o"}]'],
     "MIDSTREAM": ["stop", ""],
     "DEFAULT_MAX_TOKENS": ["0", "1000001"],
     "DAILY_SPEND_LIMIT_USD": ["-1", "50m", "$50", "nan", "inf"],
     "BUDGET_LEASE": ["0"],
-    "BUDGET_STORE": ["sqlite", ""],
+    "BUDGET_STORE": ["file", ""],
+    "BREAKER_STORE": ["sqlite", ""],
+    "TELEMETRY": ["on", ""],
     "REDIS_URL": [f"http://:{KEY}@cache", f"redis://:{KEY}@", f"redis://:{KEY}@cache:x", f"redis://:{KEY} @cache", ""],
     "BUDGET_STORE_TIMEOUT": ["0", "2m"],
     "BUDGET_STORE_DOWN": ["open"],
@@ -108,7 +155,7 @@ def revealed(value: object) -> object:
 def test_every_setting_is_in_these_tables() -> None:
     """A new setting needs a good and a bad value here."""
     assert set(TEXTS) == {name.upper() for name in setting_names()}
-    assert set(TEXTS) - set(BAD) == {"OLLAMA_MODEL", "LATENCY_FAILOVER_MODEL"}
+    assert set(TEXTS) - set(BAD) == {"OLLAMA_MODEL", "LATENCY_FAILOVER_MODEL", "BUDGET_SQLITE_PATH"}
 
 
 def test_defaults_are_those_of_the_documents() -> None:

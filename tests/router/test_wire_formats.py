@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from router import AllCloudsDownError, Chunk, HybridRouter, Message, ModelType, Reply, Request, RequestError
 from router.adapters import ClaudeAdapter, GeminiAdapter, OllamaAdapter, OpenAIAdapter, Prompt
-from router.adapters.base import error_of, retry_after_s
+from router.adapters.failures import error_of, retry_after_s
 from router.errors import ProviderError, Reset
 from router.settings import Secret
 from router.testing import Answering, CapturedEvents, ScriptedTransport, scripted_router, test_settings
