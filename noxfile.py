@@ -102,6 +102,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def storm(session: nox.Session) -> None:
+    """Run the storm table with 200 requests a cell and every cooldown of 30 s waited out; it is printed at the end."""
+    _install(session, "build", "tests", project=True)
+    session.run("pytest", "tests/storm", "-q", *session.posargs, env={"STORM_REQUESTS": "200"}, **PATIENCE)
+
+
+@nox.session
 def minimums(session: nox.Session) -> None:
     """Run the fast tests with the lowest versions that pyproject.toml allows."""
     _install(session, "build", "lock")

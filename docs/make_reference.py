@@ -106,13 +106,17 @@ def _plain_type(spec: dict[str, Any]) -> str:
 def _settings() -> str:
     lines = ["# Settings of the router\n", _NOTE]
     lines.append(
-        "Each is an environment variable, or a line of `.env`; the environment wins.\n"
+        "Each is an environment variable, a line of `.env`, or a name in the YAML file that `SEAWALL_CONFIG` names.\n"
+        "The environment wins over `.env`, and that over the file, which may write the names in lower case.\n"
         "Durations are seconds, or a number with a unit (`300ms`, `5s`, `2m`).\n"
+        "A table or a list is YAML in the file, and JSON in a variable.\n"
+        "The section `gateway` of the file is for the gateway's own settings.\n"
     )
     lines += ["| variable | default | meaning |", "| --- | --- | --- |"]
     words = dict(_attribute_docstrings(Settings))
     for field in msgspec.structs.fields(Settings):
-        default = "–" if isinstance(field.default, Secret) or field.default == "" else f"`{field.default}`"
+        unsaid = isinstance(field.default, Secret) or field.default in ("", None, (), msgspec.NODEFAULT)
+        default = "–" if unsaid else f"`{field.default}`"
         lines.append(f"| `{field.name.upper()}` | {default} | {_cell(words.get(field.name, ''))} |")
     return "\n".join(lines) + "\n"
 

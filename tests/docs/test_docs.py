@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +86,19 @@ def test_tutorial_holds(tmp_path: Path, toxiproxy_binary: Path) -> None:
         if done.returncode == 3:  # only a busy machine is excused
             assert "the load generator kept its times" in done.stdout, done.stdout
     assert [code if code != 3 else want for code, want in zip(codes, (0, 1), strict=True)] == [0, 1], codes
+
+
+@pytest.mark.parametrize(
+    ("place", "text"), [pytest.param(p, t, id=p) for p, t in _blocks("python") if p.startswith("docs/testing.md")]
+)
+async def test_examples_of_testing_run(place: str, text: str) -> None:
+    """Every example of how to test with the router holds as it stands, and leaves nothing open."""
+    code = compile(text, place, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    made = eval(code, names := dict[str, Any](__name__="example"))  # noqa: S307 - our own page
+    if made is not None:
+        await made
+    script = names.get("script")
+    assert script is None or script.open_calls == 0
 
 
 def test_links_lead_somewhere() -> None:
