@@ -41,10 +41,18 @@ RENDERS = "seawall/cli.py"
 # Decisions and judgements: given the time and the draws, they reach for nothing themselves.
 PURE = (
     "router/breaker.py",
+    "router/catalogue.py",
+    "router/checks.py",
+    "router/deployments.py",
+    "router/health.py",
+    "router/latency.py",
     "router/plan.py",
+    "router/pool.py",
     "router/pricing.py",
+    "router/retry.py",
     "router/sse.py",
     "router/usage.py",
+    "router/values.py",
     "seawall/answers.py",
     "seawall/draws.py",
     "seawall/emulators/behaviour.py",

@@ -28,6 +28,7 @@ MACHINE_PATHS = re.compile(r"(?:^|[^\w.>)}-])/(?:home|root|work|Users)/\w")
 DISTRIBUTIONS = {
     "dotenv": "python-dotenv",
     "google": "google-genai",
+    "opentelemetry": "opentelemetry-api",
     "pytest_asyncio": "pytest-asyncio",
     "ruamel": "ruamel-yaml",
     "toxiproxy": "toxiproxy-python",
@@ -163,7 +164,7 @@ def test_every_package_imported_is_a_dependency() -> None:
         for node in ast.walk(_tree(path))
         for module in _imported(node)
         if module not in (*ROOMS, *helpers, *sys.stdlib_module_names)
-        and DISTRIBUTIONS.get(module, module) not in declared
+        and DISTRIBUTIONS.get(module, module.replace("_", "-")) not in declared
     )
 
 

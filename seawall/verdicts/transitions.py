@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from itertools import pairwise
+from math import ceil
 
 from seawall.journal.events import BreakerChange
 from seawall.verdicts.breakers import PROBE_NS, changes_of
@@ -15,6 +16,7 @@ from seawall.verdicts.model import Check, Evidence
 
 __all__ = [
     "HALF_OPEN_MAX_S",
+    "TOLD",
     "closings_have_a_probe",
     "not_stuck",
     "openings_have_failures",
@@ -23,6 +25,8 @@ __all__ = [
 
 HALF_OPEN_MAX_S = 30.0
 """A probe ends within its timeouts; a breaker that waits longer than this lost it."""
+TOLD = "told by "
+"""How the cause of a transition begins that a worker learnt of from another (BREAKER_STORE=redis)."""
 _NO_FAILURES = frozenset({400, 401, 403, 404, 413, 422})
 _LEGAL = {("closed", "open"), ("open", "half_open"), ("half_open", "closed"), ("half_open", "open")}
 
@@ -44,7 +48,11 @@ def transitions_are_legal(case: Case) -> Check:
 
 
 def closings_have_a_probe(case: Case) -> Check:
-    """A breaker closes only after a call that began half-open got an answer: a late result changes nothing."""
+    """
+    A breaker closes only after a call that began half-open got an answer: a late result changes nothing.
+
+    One that another worker told of its closing has no probe of its own.
+    """
     name = "only a probe closes a breaker"
     for kind in ("breaker", "attempt"):
         if not case.journal.observes(kind):
@@ -63,7 +71,7 @@ def closings_have_a_probe(case: Case) -> Check:
     for (worker, provider), changes in changes_of(case.journal).items():
         attempts = answered[worker, provider]
         for before, timed in pairwise(changes):
-            if timed.event.to != "closed":
+            if timed.event.to != "closed" or timed.event.cause.startswith(TOLD):
                 continue
             examined += 1
             if not _has_probe(*attempts, before.mono_ns, timed.mono_ns):
@@ -77,12 +85,13 @@ def openings_have_failures(case: Case) -> Check:
     A breaker opens only after as many failures as its threshold, of a kind that says something of the provider.
 
     A request that is itself at fault (400, 413, 422) or was given up counts as none. Nor does a wrong key or model.
+    One that another worker told of its opening has none of its own.
     """
     name = "only failures of the provider open a breaker"
     for kind in ("breaker", "attempt"):
         if not case.journal.observes(kind):
             return unobservable("invariant", name, kind)
-    threshold = int(case.setting("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3"))
+    threshold = _failures_min(case)
     failures: defaultdict[tuple[str, str], array[int]] = defaultdict(lambda: array("q"))
     for attempt in case.journal.attempts:
         ends = failures[attempt.worker, attempt.provider]
@@ -90,10 +99,12 @@ def openings_have_failures(case: Case) -> Check:
             ends.append(attempt.end_ns)
     found: list[Evidence] = []
     examined = 0
-    for worker, provider in failures.keys() & changes_of(case.journal).keys():
+    changes = changes_of(case.journal)
+    for worker, provider in failures.keys() & changes.keys():
         ends = sorted(failures[worker, provider])
+        told = {timed.mono_ns for timed in changes[worker, provider] if timed.event.cause.startswith(TOLD)}
         for closed, opened in pairwise(case.periods.of(worker, provider)):
-            if closed.state != "closed" or opened.state != "open":
+            if closed.state != "closed" or opened.state != "open" or opened.start_ns in told:
                 continue
             examined += 1
             last = bisect_left(ends, opened.start_ns + PROBE_NS)  # the attempt is reported after what it led to
@@ -102,6 +113,16 @@ def openings_have_failures(case: Case) -> Check:
                 text = f"{worker} opened its breaker of {provider} after {count} failures that count, not {threshold}"
                 found.append(case.evidence(text, opened.start_ns))
     return invariant(name, found, examined=examined, of="openings")
+
+
+def _failures_min(case: Case) -> int:
+    """Return the fewest failures that can open a breaker: in a row, or as a share of a window; slow calls need none."""
+    threshold = int(case.setting("CIRCUIT_BREAKER_FAILURE_THRESHOLD", "3"))
+    ratio = float(case.setting("CIRCUIT_BREAKER_FAILURE_RATIO", "0"))
+    if float(case.setting("CIRCUIT_BREAKER_SLOW_RATIO", "0")) > 0:
+        return 0
+    share = ceil(ratio * int(case.setting("CIRCUIT_BREAKER_WINDOW_MIN", "20"))) if ratio > 0 else threshold
+    return min(threshold, share)
 
 
 def not_stuck(case: Case) -> Check:
