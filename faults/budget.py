@@ -25,7 +25,7 @@ from faults.pids import sighting
 from faults.registry import DEADLINE_S, register
 from router.budget import Standing, day_of
 from router.errors import BudgetStoreDown
-from router.redis_store import RedisBudgetStore
+from seawall.stores.redis_store import RedisBudgetStore
 
 __all__ = ["BudgetFault", "ReadBack", "read_back"]
 

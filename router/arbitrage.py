@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
 
 import msgspec
+
+from router.data import data_file
 
 __all__ = ["AUTO", "Rule", "choose_model", "default_rules"]
 
@@ -38,8 +39,7 @@ class _Rules(msgspec.Struct, frozen=True):
 @cache
 def default_rules() -> tuple[Rule, ...]:
     """Return the rules of the data file."""
-    data = files("router").joinpath("data/arbitrage.json").read_bytes()
-    return msgspec.json.decode(data, type=_Rules).rules
+    return data_file("arbitrage", _Rules).rules
 
 
 def choose_model(prompt: str, rules: Sequence[Rule] | None = None) -> str:

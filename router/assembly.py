@@ -30,17 +30,12 @@ def pools_of(
     settings: Settings, *, sink: EventSink, draw: Callable[[], float], worker: str
 ) -> Mapping[ModelType, Pool]:
     """Return every provider's deployments. `sink` is told of their breakers and latencies."""
-    return {
-        provider: Pool(
-            provider,
-            [
-                _member(settings, provider, one, sink=sink, draw=draw, worker=worker)
-                for one in settings.targets(provider)
-            ],
-            draw=draw,
-        )
-        for provider in FAILOVER_CHAIN
-    }
+
+    def members(provider: ModelType) -> list[Member]:
+        targets = settings.targets(provider)
+        return [_member(settings, provider, one, sink=sink, draw=draw, worker=worker) for one in targets]
+
+    return {provider: Pool(provider, members(provider), draw=draw) for provider in FAILOVER_CHAIN}
 
 
 def timeouts_of(settings: Settings) -> Mapping[ModelType, Timeouts]:
@@ -95,32 +90,20 @@ def _member(
     draw: Callable[[], float],
     worker: str,
 ) -> Member:
-    name = one.name or None
     limit_s = settings.latency_limit or settings.json_limit()
+    whose: dict[str, Any] = {"worker": worker, "provider": provider, "deployment": one.name or None}
 
     def changed(old: BreakerState, new: BreakerState, generation: int, cause: str) -> None:
-        sink(
-            BreakerChange(
-                worker=worker,
-                provider=provider,
-                from_state=old,
-                to=new,
-                generation=generation,
-                cause=cause,
-                deployment=name,
-            )
-        )
+        sink(BreakerChange(from_state=old, to=new, generation=generation, cause=cause, **whose))
 
     def turned(is_slow: bool, average: float) -> None:
         sink(
             LatencyChange(
-                worker=worker,
-                provider=provider,
                 to="slow" if is_slow else "fast",
                 average_ms=round(average * limit_s * 1000, 3),
                 limit_ms=limit_s * 1000,
                 message="latency spiking, switching to failover model" if is_slow else "latency is back to normal",
-                deployment=name,
+                **whose,
             )
         )
 
@@ -138,18 +121,10 @@ def _member(
         has_key=lambda: not provider.is_cloud or bool(one.api_key),
         retry_after_max_s=settings.retry_after_max,
     )
-    return Member(name, _ADAPTERS[provider](one.base_url, one.api_key), health, weight=one.weight)
+    return Member(one.name or None, _ADAPTERS[provider](one.base_url, one.api_key), health, weight=one.weight)
 
 
 def _breaker_options(settings: Settings) -> BreakerOptions:
-    return BreakerOptions(
-        failure_threshold=settings.circuit_breaker_failure_threshold,
-        failure_ratio=settings.circuit_breaker_failure_ratio,
-        slow_ratio=settings.circuit_breaker_slow_ratio,
-        slow_call_s=settings.circuit_breaker_slow_call,
-        window=settings.circuit_breaker_window,
-        window_min=settings.circuit_breaker_window_min,
-        recovery_timeout_s=settings.circuit_breaker_recovery_timeout,
-        backoff_factor=settings.circuit_breaker_backoff_factor,
-        recovery_timeout_max_s=settings.circuit_breaker_recovery_timeout_max,
-    )
+    """Return the options of breakers: each is the setting CIRCUIT_BREAKER_… of its name, without the unit."""
+    names = BreakerOptions.__struct_fields__
+    return BreakerOptions(**{name: getattr(settings, f"circuit_breaker_{name.removesuffix('_s')}") for name in names})

@@ -83,70 +83,54 @@ class Breaker:
         self._options = options
         self._draw = draw
         self._on_change = on_change
-        self._state = BreakerState.CLOSED
-        self._generation = 0
+        self.state = BreakerState.CLOSED
+        """As of the last event; an open breaker whose time is up is still OPEN until it is asked."""
+        self.generation = 0
+        """How many transitions there were."""
+        self.probe_at_s = 0.0
+        """When the latest opening is over."""
+        self.is_probing = False
+        """Whether a probe is under way."""
         self._failures = 0
         self._open_s = options.recovery_timeout_s
-        self._probe_at_s = 0.0
-        self._probing = False
         self.cause = ""
         """Why it is as it is."""
         self.may_probe: Callable[[], bool] = lambda: True
         """Asked while it is not closed: where workers share their breakers, one of them may probe."""
         self._window = _Window(options) if options.failure_ratio or options.slow_ratio else None
 
-    @property
-    def state(self) -> BreakerState:
-        """The state as of the last event; an open breaker whose time is up is still OPEN until it is asked."""
-        return self._state
-
-    @property
-    def generation(self) -> int:
-        """How many transitions there were."""
-        return self._generation
-
-    @property
-    def is_probing(self) -> bool:
-        """Whether a probe is under way."""
-        return self._probing
-
-    @property
-    def probe_at_s(self) -> float:
-        """When the latest opening is over."""
-        return self._probe_at_s
-
     def allows(self, now_s: float) -> bool:
         """Whether `acquire` would give a permit now. Changes nothing."""
-        match self._state:
+        match self.state:
             case BreakerState.CLOSED:
                 return True
             case BreakerState.OPEN:
-                return self.may_probe() and now_s >= self._probe_at_s
+                return self.may_probe() and now_s >= self.probe_at_s
             case BreakerState.HALF_OPEN:
-                return not self._probing and self.may_probe()
+                return not self.is_probing and self.may_probe()
 
     def soonest_probe_s(self, now_s: float) -> float:
         """Return the seconds from now until a call may be allowed; 0 when one is, or a probe is under way."""
-        return max(0.0, self._probe_at_s - now_s) if self._state is BreakerState.OPEN else 0.0
+        return max(0.0, self.probe_at_s - now_s) if self.state is BreakerState.OPEN else 0.0
 
     def acquire(self, now_s: float) -> Permit | None:
         """Return leave for one call, or None. An open breaker whose time is up turns half-open here."""
         if not self.allows(now_s):
             return None
-        if self._state is BreakerState.CLOSED:
-            return Permit(self._generation, is_probe=False)
-        if self._state is BreakerState.OPEN:
+        if self.state is BreakerState.CLOSED:
+            return Permit(self.generation, is_probe=False)
+        if self.state is BreakerState.OPEN:
             self._transition(BreakerState.HALF_OPEN, "recovery timeout over")
-        self._probing = True
-        return Permit(self._generation, is_probe=True)
+        self.is_probing = True
+        return Permit(self.generation, is_probe=True)
 
     def success(self, permit: Permit, now_s: float = 0.0, took_s: float | None = None) -> None:
         """Take a good result, whose response came after `took_s`; None: not known."""
-        if permit.generation != self._generation:
+        if permit.generation != self.generation:
             return
         self._failures = 0
         if permit.is_probe:
-            self._probing = False
+            self.is_probing = False
             self._open_s = self._options.recovery_timeout_s
             self._transition(BreakerState.CLOSED, "probe succeeded")
         elif self._window is not None:
@@ -157,10 +141,10 @@ class Breaker:
 
     def failure(self, permit: Permit, now_s: float, cause: str) -> None:
         """Take a bad result; `cause` is the stable code of the error."""
-        if permit.generation != self._generation:
+        if permit.generation != self.generation:
             return
         if permit.is_probe:
-            self._probing = False
+            self.is_probing = False
             # Step by step and capped: a power of the factor overflows in an outage of days.
             cap_s = max(self._options.recovery_timeout_max_s, self._options.recovery_timeout_s)
             self._open_s = min(self._open_s * self._options.backoff_factor, cap_s)
@@ -175,21 +159,21 @@ class Breaker:
 
     def release(self, permit: Permit) -> None:
         """Take back a permit whose call says nothing about the provider: cancelled, or the request's own fault."""
-        if permit.is_probe and permit.generation == self._generation:
-            self._probing = False
+        if permit.is_probe and permit.generation == self.generation:
+            self.is_probing = False
 
     def learn_open(self, probe_at_s: float, cause: str) -> None:
         """Open until then because another worker has; a probe of our own that is under way decides for itself."""
-        if self._state is BreakerState.OPEN:
-            self._probe_at_s = max(self._probe_at_s, probe_at_s)
-        elif not self._probing:
+        if self.state is BreakerState.OPEN:
+            self.probe_at_s = max(self.probe_at_s, probe_at_s)
+        elif not self.is_probing:
             self._rest_until(probe_at_s, cause)
 
     def learn_closed(self, cause: str) -> None:
         """Close because another worker's probe succeeded; one of our own that is under way decides for itself."""
-        if self._probing or self._state is BreakerState.CLOSED:
+        if self.is_probing or self.state is BreakerState.CLOSED:
             return
-        if self._state is BreakerState.OPEN:
+        if self.state is BreakerState.OPEN:
             self._transition(BreakerState.HALF_OPEN, cause)
         self._open_s = self._options.recovery_timeout_s
         self._transition(BreakerState.CLOSED, cause)
@@ -198,17 +182,17 @@ class Breaker:
         self._rest_until(now_s + self._open_s * (1 + _JITTER_MAX * self._draw()), cause)
 
     def _rest_until(self, probe_at_s: float, cause: str) -> None:
-        self._probe_at_s = probe_at_s
+        self.probe_at_s = probe_at_s
         self._failures = 0
         if self._window is not None:
             self._window.clear()
         self._transition(BreakerState.OPEN, cause)
 
     def _transition(self, to: BreakerState, cause: str) -> None:
-        old, self._state, self.cause = self._state, to, cause
-        self._generation += 1
+        old, self.state, self.cause = self.state, to, cause
+        self.generation += 1
         if self._on_change is not None:
-            self._on_change(old, to, self._generation, cause)
+            self._on_change(old, to, self.generation, cause)
 
 
 class _Window:

@@ -1,5 +1,5 @@
 """
-What each provider can do of what a request asks, and how it is said to that provider. Pure; the table is the code.
+What each provider can do of what a request asks, and how it is said to that provider. Pure; the table is a data file.
 
 What nobody needs to hear (a seed, an image's detail) is left out for a provider that does not know it. What changes the
 answer is never left out: a provider that cannot do it is skipped, as `unsupported`, before any call.
@@ -8,11 +8,12 @@ answer is never left out: a provider that cannot do it is skipped, as `unsupport
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import msgspec
 
 from router.catalogue import lacks_of
+from router.data import data_file
 from router.models import Asked, JsonFormat, ModelType, NamedTool
 
 __all__ = ["CAPABILITIES", "DROPPED", "Capability", "image_type", "lacking", "needs_of"]
@@ -36,61 +37,7 @@ class Capability(msgspec.Struct, frozen=True):
         return found
 
 
-_C = Capability
-_CONFIG = "generationConfig"
-CAPABILITIES: Mapping[str, Capability] = {
-    "system": _C("system prompts", "systemInstruction", "system", "messages[].role", "messages[].role"),
-    "max_tokens": _C(
-        "a limit of tokens", f"{_CONFIG}.maxOutputTokens", "max_tokens", "max_completion_tokens", "options.num_predict"
-    ),
-    "temperature": _C("a temperature", f"{_CONFIG}.temperature", "temperature", "temperature", "options.temperature"),
-    "temperature_above_1": _C(
-        "a temperature above 1", f"{_CONFIG}.temperature", None, "temperature", "options.temperature"
-    ),
-    "top_p": _C("top_p", f"{_CONFIG}.topP", "top_p", "top_p", "options.top_p"),
-    "temperature_and_top_p": _C("temperature and top_p (below 1) together", _CONFIG, None, "both", "options"),
-    "top_k": _C("top_k", f"{_CONFIG}.topK", "top_k", None, "options.top_k"),
-    "stop": _C("stop sequences", f"{_CONFIG}.stopSequences", "stop_sequences", "stop", "options.stop"),
-    "stop_blank": _C("a stop sequence of white space", f"{_CONFIG}.stopSequences", None, "stop", "options.stop"),
-    "stop_5": _C("more than 4 stop sequences", f"{_CONFIG}.stopSequences", "stop_sequences", None, "options.stop"),
-    "stop_6": _C("more than 5 stop sequences", None, "stop_sequences", None, "options.stop"),
-    "penalties": _C(
-        "presence and frequency penalties",
-        f"{_CONFIG}.presencePenalty, .frequencyPenalty",
-        None,
-        "presence_penalty, frequency_penalty",
-        "options.presence_penalty, .frequency_penalty",
-    ),
-    "seed": _C("a seed", f"{_CONFIG}.seed", DROPPED, "seed", "options.seed"),
-    "user": _C("the user's id", DROPPED, DROPPED, "user", DROPPED),
-    "tools": _C("tools", "tools[].functionDeclarations", "tools", "tools", "tools"),
-    "tool_strict": _C("strict tool arguments", DROPPED, "tools[].strict", "tools[].function.strict", DROPPED),
-    "tool_choice_none": _C(
-        "tool_choice none", "toolConfig.functionCallingConfig", "tool_choice", "tool_choice", "no tools"
-    ),
-    "tool_required": _C(
-        "a tool that must be called", "toolConfig.functionCallingConfig", "tool_choice", "tool_choice", None
-    ),
-    "one_tool_call": _C(
-        "parallel_tool_calls: false", None, "tool_choice.disable_parallel_tool_use", "parallel_tool_calls", None
-    ),
-    "json_object": _C("JSON mode", f"{_CONFIG}.responseMimeType", None, "response_format", "format"),
-    "json_unsaid": _C(
-        "JSON mode without the word JSON in the conversation", f"{_CONFIG}.responseMimeType", None, None, "format"
-    ),
-    "json_schema": _C(
-        "a JSON schema", f"{_CONFIG}.responseJsonSchema", "output_config.format", "response_format", "format"
-    ),
-    "json_and_tools": _C("JSON and tools at once", None, "both", "both", None),
-    "image_data": _C(
-        "an image as base64", "parts[].inlineData", "content[].source", "content[].image_url", "messages[].images"
-    ),
-    "image_url": _C("an image by URL", "parts[].fileData", "content[].source", "content[].image_url", None),
-    "image_url_bare": _C(
-        "an image by a URL that does not end in its type", None, "content[].source", "content[].image_url", None
-    ),
-    "image_detail": _C("how closely to look at an image", DROPPED, DROPPED, "content[].image_url.detail", DROPPED),
-}
+CAPABILITIES = data_file("capabilities", dict[str, Capability])
 """What can be asked, by name. The names are those of `lacks` in the models' data file."""
 
 _PLAIN: frozenset[str] = frozenset()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.resources import files
 
 import msgspec
 
 from router.arbitrage import AUTO
+from router.data import data_file
 from router.errors import RequestError
 from router.models import ModelType
 
@@ -24,10 +24,7 @@ __all__ = [
     "Tiers",
     "catalogue_problems",
     "default_catalogue",
-    "known_models",
     "lacks_of",
-    "model_at",
-    "resolve",
 ]
 
 Tiers = Mapping[str, Mapping[ModelType, str]]
@@ -101,8 +98,7 @@ _PROVIDERS = tuple(map(str, ModelType))
 @cache
 def default_catalogue() -> Catalogue:
     """Return the table of the data file."""
-    data = files("router").joinpath("data/models.json").read_bytes()
-    return msgspec.json.decode(data, type=Catalogue)
+    return data_file("models", Catalogue)
 
 
 def catalogue_problems(table: Catalogue, local_model: str) -> Iterator[str]:
@@ -123,21 +119,6 @@ def catalogue_problems(table: Catalogue, local_model: str) -> Iterator[str]:
                 yield f"TIERS: {tier} has no model of {provider}"
             elif model is not None and model not in known:
                 yield f"TIERS: {tier} has {model!r} of {provider}, which is not known; add it to MODELS"
-
-
-def known_models() -> tuple[str, ...]:
-    """Return every name that a caller may give, by the data file."""
-    return default_catalogue().names()
-
-
-def resolve(name: str, local_model: str) -> Choice:
-    """Return what `name` means by the data file. Raises RequestError for a name that nobody knows."""
-    return default_catalogue().resolve(name, local_model)
-
-
-def model_at(provider: ModelType, choice: Choice, local_model: str) -> str:
-    """Return the model to ask `provider` for, by the data file."""
-    return default_catalogue().model_at(provider, choice, local_model)
 
 
 def lacks_of(provider: ModelType, model: str) -> frozenset[str]:

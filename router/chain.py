@@ -12,7 +12,6 @@ port. JSON and streams take the same way: a JSON answer is a stream of one piece
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
 
 import msgspec
 
@@ -29,10 +28,10 @@ from router.errors import (
     RequestError,
     SecurityError,
 )
-from router.events import EventSink, Skip
+from router.events import EventSink, Skip, SkipReason
 from router.ledger import Lease, Ledger
 from router.models import Chunk, ModelType, Request, Usage
-from router.plan import CLEAR, Ask, Route, SkipReason, Step, plan
+from router.plan import CLEAR, Ask, Route, Step, plan
 from router.pool import Member, Pool
 from router.retry import RetryBudget
 from router.run import Run, Watch
@@ -99,16 +98,18 @@ async def answer(request: Request, ports: Ports, *, stream: bool) -> AsyncGenera
             if permit is None:
                 ports.ledger.settle(lease, None)
                 continue
+            chunks = _attempt(run, ports, step, member, permit, lease, prompt)
             try:
-                async with aclosing(_attempt(run, ports, step, member, permit, lease, prompt)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                async for chunk in chunks:
+                    yield chunk
             except ProviderError as error:
                 if not run.can_go_on(ports.settings.midstream):
                     raise
                 run.calls, run.counts = run.calls + error.calls, error.counts
             else:
                 return
+            finally:  # what `aclosing` does, at a quarter of its time; so below
+                await chunks.aclose()
         if refused is not None or len(run.attempts) == before:
             # The budget's reason, or somebody else's call has changed things since the plan was made.
             _skip(run, ports, step.provider, refused or _resting(pool, ports))
@@ -123,8 +124,10 @@ async def _attempt(
     watch = Watch(run, ports, step, member, permit, prompt)
     deadline = Deadline(run.deadline_s, ports.clock)
     member.in_flight += 1
+    continued = tuple([writer for writer in run.writers if writer is not step.provider])
+    pieces = _pieces(run, ports, step, member, prompt)
     try:
-        async with aclosing(_pieces(run, ports, step, member, prompt)) as pieces:
+        try:
             while True:
                 with deadline:
                     piece = await anext(pieces, None)
@@ -140,10 +143,12 @@ async def _attempt(
                         text=piece.text,
                         provider=step.provider,
                         model=watch.model,
-                        continued=tuple(w for w in run.writers if w is not step.provider),
+                        continued=continued,
                         tool_calls=piece.tool_calls,
                         refusal=piece.refusal,
                     )
+        finally:
+            await pieces.aclose()
     except ProviderError as error:
         health.failed(permit, ports.clock(), error)
         _settle(run, ports, lease, watch.billed(error))
@@ -171,7 +176,7 @@ async def _attempt(
         text="",
         provider=step.provider,
         model=watch.model,
-        continued=tuple(w for w in run.writers if w is not step.provider),
+        continued=continued,
         stop_reason=watch.stop_reason or "stop",
         usage=run.usage,
         cost_usd=run.cost_usd,
@@ -258,9 +263,7 @@ def _resting(pool: Pool, ports: Ports) -> SkipReason:
 
 
 def _skip(run: Run, ports: Ports, provider: ModelType, reason: SkipReason) -> None:
-    ports.sink(
-        Skip(request_id=run.request.request_id, provider=provider, reason=reason, worker=ports.worker)  # type: ignore[arg-type]
-    )
+    ports.sink(Skip(request_id=run.request.request_id, provider=provider, reason=reason, worker=ports.worker))
 
 
 def _exhausted(run: Run, ports: Ports, route: Route) -> Exception:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
 
 from router.airgap import allows_endpoint, origin_of
 from router.catalogue import catalogue_problems
 from router.deployments import entry_problems
 from router.errors import RequestError, SecurityError
+from router.values import bounds_of
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -21,56 +24,11 @@ __all__ = ["problems_of"]
 _UNFIT_ENTRY = re.compile(r"[\x00-\x1f\x7f@?#\\]|[^/:]/[^/]")
 _UNFIT_IN_URL = re.compile(r"[\x00-\x20\x7f@?#\\]")
 _UNFIT_IN_KEY = re.compile(r"[^\x21-\x7e]")
-_POSITIVE = (
-    "ollama_timeout",
-    "circuit_breaker_slow_call",
-    "circuit_breaker_recovery_timeout",
-    "circuit_breaker_recovery_timeout_max",
-    "connect_timeout",
-    "first_byte_timeout",
-    "idle_timeout",
-    "total_timeout",
-    "retry_after_max",
-    "budget_lease",
-)
-_SHARES = ("circuit_breaker_failure_ratio", "circuit_breaker_slow_ratio")
-_COUNTS = (
-    "circuit_breaker_failure_threshold",
-    "circuit_breaker_window",
-    "circuit_breaker_window_min",
-    "attempts_max",
-)
-_CHOICES = {
-    "midstream": ("continue", "error"),
-    "telemetry": ("off", "otel"),
-    "budget_store": ("memory", "sqlite", "redis"),
-    "breaker_store": ("memory", "redis"),
-    "budget_store_down": ("closed", "allowance"),
-}
-_RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
-    (_POSITIVE, lambda v: 0 < v <= 86_400, "above 0 and at most a day"),
-    (("latency_limit",), lambda v: 0 <= v <= 3600, "from 0 (off) to 3600"),
-    (("latency_limit_json",), lambda v: v is None or 0 <= v <= 3600, "from 0 (off) to 3600"),
-    (_SHARES, lambda v: 0 <= v <= 1, "from 0 (off) to 1"),
-    (_COUNTS, lambda v: 1 <= v <= 10_000, "from 1 to 10000"),
-    (("retry_budget_ratio", "retry_budget_per_second"), lambda v: 0 <= v <= 1e6, "from 0 up"),
-    (("retry_budget_burst",), lambda v: 0 <= v <= 1_000_000, "from 0 to 1000000"),
-    (("circuit_breaker_backoff_factor",), lambda v: 1 <= v <= 10, "from 1 to 10"),
-    (("default_max_tokens",), lambda v: 1 <= v <= 1_000_000, "from 1 to 1000000"),
-    (("daily_spend_limit_usd", "budget_allowance_usd"), lambda v: 0 <= v <= 1e9, "from 0 up"),
-    (("budget_store_timeout",), lambda v: 0.001 <= v <= 60, "from 1 ms to 60 s"),
-    (("answer_bytes_max",), lambda v: 1024 <= v <= 2**30, "from 1 KiB to 1 GiB"),
-)
 
 
 def problems_of(settings: Settings) -> list[str]:
     """Return every violation, each beginning with the name of its setting."""
-    problems = [
-        f"{name.upper()} is {getattr(settings, name)}; it must be {words}"
-        for names, holds, words in _RANGES
-        for name in names
-        if not holds(getattr(settings, name))
-    ]
+    problems = list(_outside(settings))
     problems += [
         f"{name.upper()} must be http(s)://host[:port][/path], without user, password, query or space"
         for name in ("gemini_base_url", "anthropic_base_url", "openai_base_url", "ollama_host")
@@ -81,21 +39,32 @@ def problems_of(settings: Settings) -> list[str]:
         for name in ("gemini_api_key", "anthropic_api_key", "openai_api_key")
         if _UNFIT_IN_KEY.search(getattr(settings, name).reveal())
     ]
-    problems += [
-        f"{name.upper()} is {getattr(settings, name)!r}; it must be {' or '.join(words)}"
-        for name, words in _CHOICES.items()
-        if getattr(settings, name) not in words
-    ]
     return [*problems, *_deployment_problems(settings), *_table_problems(settings), *_endpoint_problems(settings)]
 
 
-def _is_base_url(text: str) -> bool:
+def _outside(settings: Settings) -> Iterator[str]:
+    for field in msgspec.structs.fields(settings):
+        value, name = getattr(settings, field.name), field.name.upper()
+        bounds = bounds_of(field.type)
+        if bounds is not None and value is not None and not bounds.low <= value <= bounds.high:
+            yield f"{name} is {value}; it must be {bounds}"
+        if get_origin(field.type) is Literal and value not in get_args(field.type):
+            yield f"{name} is {value!r}; it must be {' or '.join(get_args(field.type))}"
+
+
+def _split(text: str) -> SplitResult | None:
+    """Return the parts of an address, None for one that cannot be read, or has no port that can be."""
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError:
-        return False
-    return url.scheme in ("http", "https") and bool(url.hostname) and port != 0 and not _UNFIT_IN_URL.search(text)
+        return None
+    return None if port == 0 else url
+
+
+def _is_base_url(text: str) -> bool:
+    url = _split(text)
+    return url is not None and url.scheme in ("http", "https") and bool(url.hostname) and not _UNFIT_IN_URL.search(text)
 
 
 def _deployment_problems(settings: Settings) -> list[str]:
@@ -149,11 +118,7 @@ def _endpoint_problems(settings: Settings) -> list[str]:
 
 
 def _is_redis_url(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        return False
-    if url.scheme == "unix":
-        return bool(url.path)
-    return url.scheme in ("redis", "rediss") and bool(url.hostname) and port != 0 and not _UNFIT_IN_KEY.search(text)
+    url = _split(text)
+    if url is None or url.scheme == "unix":
+        return url is not None and bool(url.path)
+    return url.scheme in ("redis", "rediss") and bool(url.hostname) and not _UNFIT_IN_KEY.search(text)

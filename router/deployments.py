@@ -72,17 +72,12 @@ def entry_problems(deployments: Deployments) -> Iterator[str]:
 
 def shown(deployments: Deployments) -> str:
     """Return them as JSON text, keys masked, fit to be read again where keys come from the environment."""
-    return "" if not deployments else msgspec.json.encode(_plain(deployments)).decode()
-
-
-def _plain(deployments: Deployments) -> dict[str, list[dict[str, object]]]:
-    plain: dict[str, list[dict[str, object]]] = {}
-    for provider, entries in deployments.items():
-        plain[provider] = []
-        for one in entries:
-            shown: dict[str, object] = {"name": one.name}
-            if one.api_key and not one.api_key_env:
-                shown["api_key"] = "***"
-            shown |= {key: value for key in ("api_key_env", "base_url") if (value := getattr(one, key))}
-            plain[provider].append(shown | {"weight": one.weight})
-    return plain
+    if not deployments:
+        return ""
+    plain = msgspec.to_builtins(deployments, enc_hook=lambda key: "***" if key else "")
+    for entry in (entry for entries in plain.values() for entry in entries):
+        if entry["api_key_env"]:
+            entry["api_key"] = ""
+    return msgspec.json.encode(
+        {name: [{k: v for k, v in entry.items() if v} for entry in entries] for name, entries in plain.items()}
+    ).decode()

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["Attempt", "BreakerChange", "Event", "EventSink", "LatencyChange", "Skip", "Spend"]
+__all__ = ["Attempt", "BreakerChange", "Event", "EventSink", "LatencyChange", "Skip", "SkipReason", "Spend"]
 
 
 class Attempt(msgspec.Struct, kw_only=True, tag_field="kind", tag="attempt", omit_defaults=True):
@@ -39,12 +39,17 @@ class Attempt(msgspec.Struct, kw_only=True, tag_field="kind", tag="attempt", omi
     """Which of the provider's deployments; left out where the settings list none."""
 
 
+SkipReason = Literal[
+    "breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow", "unsupported", "retry_budget"
+]
+
+
 class Skip(msgspec.Struct, kw_only=True, tag_field="kind", tag="skip"):
     """A provider that the plan left out, and why."""
 
     request_id: str
     provider: str
-    reason: Literal["breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow", "unsupported", "retry_budget"]
+    reason: SkipReason
     worker: str
 
 

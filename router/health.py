@@ -38,22 +38,18 @@ class ProviderHealth:
         """Of the last good answer: time to its first byte."""
         self._has_key = has_key
         self._retry_after_max_s = retry_after_max_s
-        self._cooling_until_s = 0.0
-
-    @property
-    def cooling_until_s(self) -> float:
+        self.cooling_until_s = 0.0
         """The end of the latest cooldown."""
-        return self._cooling_until_s
 
     def cool_until(self, until_s: float) -> None:
         """Cool down until then; a second cooldown never shortens the first."""
-        self._cooling_until_s = max(self._cooling_until_s, until_s)
+        self.cooling_until_s = max(self.cooling_until_s, until_s)
 
     def view(self, now_s: float) -> ProviderView:
         """Return how the provider stands at `now_s`."""
         breaker = self.breaker
         is_probe = breaker.state is not BreakerState.CLOSED
-        if not is_probe and self._cooling_until_s <= now_s and not self.latency.look(now_s) and self._has_key():
+        if not is_probe and self.cooling_until_s <= now_s and not self.latency.look(now_s) and self._has_key():
             return CLEAR
         allows = breaker.allows(now_s)
         return ProviderView(
@@ -61,7 +57,7 @@ class ProviderHealth:
             breaker_allows=allows,
             is_probe=is_probe,
             available_in_s=breaker.soonest_probe_s(now_s),
-            cooling_s=max(0.0, self._cooling_until_s - now_s),
+            cooling_s=max(0.0, self.cooling_until_s - now_s),
             is_slow=self.latency.look(now_s),
             # One call answers both questions: a breaker's probe of a slow provider measures it too.
             may_measure=self.latency.may_measure(now_s) or (allows and is_probe),
@@ -69,7 +65,7 @@ class ProviderHealth:
 
     def acquire(self, now_s: float) -> Permit | None:
         """Return leave for one call, or None while the breaker or a cooldown forbids it."""
-        return None if self._cooling_until_s > now_s else self.breaker.acquire(now_s)
+        return None if self.cooling_until_s > now_s else self.breaker.acquire(now_s)
 
     def succeeded(
         self, permit: Permit, now_s: float, *, first_byte_s: float | None, response_s: float | None = None

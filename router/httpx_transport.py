@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 
 import httpx
 
@@ -23,7 +23,7 @@ from router.errors import (
     TransportError,
     TruncatedBody,
 )
-from router.transport import Answer, Call, connect_bound_s
+from router.transport import Answer, Call, Timeouts, connect_bound_s
 
 __all__ = ["HttpxTransport"]
 
@@ -46,10 +46,6 @@ class HttpxTransport:
         self._left: set[asyncio.Task[httpx.Response]] = set()
         """Calls that nobody waits for any more: they end themselves once their connection is made."""
 
-    def send(self, call: Call) -> AbstractAsyncContextManager[Answer]:
-        """See `router.transport.Transport`."""
-        return self._send(call)
-
     async def aclose(self) -> None:
         """Close every connection."""
         if self._left:
@@ -57,7 +53,8 @@ class HttpxTransport:
         await self._inner.aclose()
 
     @asynccontextmanager
-    async def _send(self, call: Call) -> AsyncGenerator[Answer]:
+    async def send(self, call: Call) -> AsyncGenerator[Answer]:
+        """See `router.transport.Transport`."""
         timeouts = call.timeouts
         progress = _Progress()
         request = _request_of(call, progress)
@@ -85,7 +82,7 @@ class HttpxTransport:
         except httpx.HTTPError as error:
             raise _translated(error, answered=False) from error
         try:
-            yield _HttpxAnswer(response, first_byte_by_s, timeouts.first_byte_s, timeouts.idle_s)
+            yield _HttpxAnswer(response, first_byte_by_s, timeouts)
         finally:
             await response.aclose()
 
@@ -106,18 +103,16 @@ class HttpxTransport:
 class _HttpxAnswer:
     """One answer; its body is bounded by the first-byte deadline, then by the idle timeout."""
 
-    def __init__(self, response: httpx.Response, first_byte_by_s: float, first_byte_s: float, idle_s: float) -> None:
+    def __init__(self, response: httpx.Response, first_byte_by_s: float, timeouts: Timeouts) -> None:
         self.status = response.status_code
         headers: dict[str, list[str]] = {}
         for name, value in response.headers.multi_items():
             headers.setdefault(name.lower(), []).append(value)
         self.headers: Mapping[str, tuple[str, ...]] = {name: tuple(values) for name, values in headers.items()}
-        self.body = self._chunks(response, first_byte_by_s, first_byte_s, idle_s)
+        self.body = self._chunks(response, first_byte_by_s, timeouts)
 
     @staticmethod
-    async def _chunks(
-        response: httpx.Response, first_byte_by_s: float, first_byte_s: float, idle_s: float
-    ) -> AsyncIterator[bytes]:
+    async def _chunks(response: httpx.Response, first_byte_by_s: float, timeouts: Timeouts) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         if response.is_stream_consumed:  # a mock's, made with all of its body
             if response.content:
@@ -126,7 +121,7 @@ class _HttpxAnswer:
         chunks = aiter(response.aiter_raw())
         began = False
         while True:
-            due_s = loop.time() + idle_s if began else first_byte_by_s
+            due_s = loop.time() + timeouts.idle_s if began else first_byte_by_s
             try:
                 async with asyncio.timeout_at(due_s):
                     chunk = await anext(chunks)
@@ -134,8 +129,8 @@ class _HttpxAnswer:
                 return
             except TimeoutError:
                 if began:
-                    raise IdleTimeout(f"the answer stopped for {idle_s:g} s") from None
-                raise FirstByteTimeout(f"no byte of the body within {first_byte_s:g} s") from None
+                    raise IdleTimeout(f"the answer stopped for {timeouts.idle_s:g} s") from None
+                raise FirstByteTimeout(f"no byte of the body within {timeouts.first_byte_s:g} s") from None
             except httpx.HTTPError as error:
                 raise _translated(error, answered=True) from error
             if chunk:

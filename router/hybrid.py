@@ -6,8 +6,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,15 +19,15 @@ from router.catalogue import Choice
 from router.chain import Ports, answer
 from router.errors import ConfigurationError, ProviderError, RequestError, SeawallError
 from router.events import Event, EventSink
+from router.health import ProviderHealth
 from router.ledger import Ledger
-from router.models import DEFAULT_PREFERRED, FAILOVER_CHAIN, Chunk, Message, ModelType, Reply, Request, ToolCall
-from router.pool import Member, Pool
-from router.retry import RetryBudget, RetryOptions
+from router.models import DEFAULT_PREFERRED, Chunk, Message, ModelType, Reply, Request, ToolCall
+from router.pool import Member
+from router.retry import RetryBudget
 from router.settings import Settings
 from router.transport import Timeouts, Transport
 
 if TYPE_CHECKING:
-    from router.shared_breaker import SharedBreakers
     from router.telemetry import Telemetry
 
 __all__ = ["HybridRouter", "new_id"]
@@ -56,9 +55,10 @@ class HybridRouter:
 
     Without arguments, settings come from the environment and `.env`. `sink` is told of every attempt, skip, breaker
     change and spend. `clock` (monotonic seconds), `wall` (seconds since the epoch), `draw` (numbers in [0, 1)) and
-    `new_id` are the sources of time and chance. `telemetry` follows every request (default: what TELEMETRY says).
-    One instance serves one event loop; close it with `aclose`.
-    Raises ConfigurationError when a setting is out of its range.
+    `new_id` are the sources of time and chance. What lies outside of this process is passed: `budget_store` holds the
+    books (and stays its owner's to close), `telemetry` follows every request; `EquippedRouter` of `seawall.equipped`
+    makes what its settings name. One instance serves one event loop; close it with `aclose`.
+    Raises ConfigurationError when a setting is out of its range, or names a store that was not passed.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class HybridRouter:
         telemetry: Telemetry | None = None,
     ) -> None:
         self.settings = settings or Settings.from_environment()
-        self._answer, sink = _followed(telemetry or _telemetry(self.settings), sink)
+        self._answer, sink = _followed(telemetry, sink)
         if transport is None:
             from router.httpx_transport import HttpxTransport  # noqa: PLC0415 - users of another need not load it
 
@@ -84,11 +84,8 @@ class HybridRouter:
         if self.settings.airgap_mode:
             origins = [entry for entry in self.settings.airgap_allowed() if entry.startswith(("http://", "https://"))]
             transport = GuardedTransport(transport, [self.settings.ollama_host, *origins])
-        self._own_store: BudgetStore | None = None
-        if budget_store is None:
-            budget_store = self._own_store = _budget_store(self.settings)
         ledger = Ledger(
-            budget_store,
+            budget_store or _memory_store(self.settings),
             limit_usd=self.settings.daily_spend_limit_usd,
             lease_s=self.settings.budget_lease,
             wall=wall,
@@ -100,18 +97,15 @@ class HybridRouter:
         )
         self._new_id = new_id
         pools = pools_of(self.settings, sink=sink, draw=draw, worker=worker)
-        self._breakers = _shared_breakers(self.settings, pools, clock, worker)
         self._ports = Ports(
             settings=self.settings,
             transport=transport,
             pools=pools,
             ledger=ledger,
             retries=RetryBudget(
-                RetryOptions(
-                    ratio=self.settings.retry_budget_ratio,
-                    per_second=self.settings.retry_budget_per_second,
-                    burst=self.settings.retry_budget_burst,
-                ),
+                ratio=self.settings.retry_budget_ratio,
+                per_second=self.settings.retry_budget_per_second,
+                burst=self.settings.retry_budget_burst,
                 now_s=clock(),
             ),
             catalogue=self.settings.catalogue(),
@@ -142,7 +136,8 @@ class HybridRouter:
         """
         text: list[str] = []
         refusal, calls = "", list[ToolCall]()
-        async with aclosing(self._answer(self._identified(request), self._ports, stream=False)) as chunks:
+        chunks = self._answer(self._identified(request), self._ports, stream=False)
+        try:
             async for chunk in chunks:
                 text.append(chunk.text)
                 refusal += chunk.refusal
@@ -160,6 +155,8 @@ class HybridRouter:
                         tool_calls=tuple(calls),
                         refusal=refusal,
                     )
+        finally:
+            await chunks.aclose()
         raise SeawallError("the answer ended without its last chunk")
 
     def stream(self, request: Request) -> AsyncGenerator[Chunk]:
@@ -177,12 +174,9 @@ class HybridRouter:
         Asks every provider that may be asked, all at once, for at most 3 s. Changes no breaker. `reachable` is None for
         a provider without a key or behind the air gap.
         """
-        names = list(FAILOVER_CHAIN)
-        reachable = await asyncio.gather(*(self._reachable(provider) for provider in names))
-        return {
-            str(provider): {"reachable": found} | self.status()[str(provider)]
-            for provider, found in zip(names, reachable, strict=True)
-        }
+        reachable = await asyncio.gather(*map(self._reachable, self._ports.pools))
+        shown = zip(self.status().items(), reachable, strict=True)
+        return {name: {"reachable": found} | known for (name, known), found in shown}
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Return what is known of each provider without asking it."""
@@ -201,18 +195,20 @@ class HybridRouter:
         """Return today's spend, settled and reserved, in US dollars."""
         return await self._ports.ledger.spent_usd()
 
+    def healths(self) -> dict[str, ProviderHealth]:
+        """Return how each deployment stands, for what workers tell each other (`seawall.shared_breakers`)."""
+        return {
+            f"{provider}/{member.name}" if member.name else str(provider): member.health
+            for provider, pool in self._ports.pools.items()
+            for member in pool.members
+        }
+
     async def aclose(self) -> None:
         """Book what is still being settled, for a bounded time, and close every connection of this router's own."""
         await self._ports.ledger.drain()
-        if self._breakers is not None:
-            await self._breakers.aclose()
-        if self._own_store is not None:
-            await self._own_store.aclose()
         await self._ports.transport.aclose()
 
     async def __aenter__(self) -> Self:
-        if self._breakers is not None:
-            await self._breakers.ready()
         return self
 
     async def __aexit__(
@@ -221,8 +217,6 @@ class HybridRouter:
         await self.aclose()
 
     def _identified(self, request: Request) -> Request:
-        if self._breakers is not None:
-            self._breakers.start()
         return request if request.request_id else msgspec.structs.replace(request, request_id=self._new_id())
 
     async def _reachable(self, provider: ModelType) -> bool | None:
@@ -243,14 +237,6 @@ class HybridRouter:
             return False
 
 
-def _telemetry(settings: Settings) -> Telemetry | None:
-    if settings.telemetry == "off":
-        return None
-    from router.telemetry import OpenTelemetry  # noqa: PLC0415 - needs a package that most need not have
-
-    return OpenTelemetry(allowed=settings.airgap_allowed() if settings.airgap_mode else None)
-
-
 def _followed(telemetry: Telemetry | None, sink: EventSink) -> tuple[Callable[..., AsyncGenerator[Chunk]], EventSink]:
     """Return the engine and the sink as `telemetry` sees them; where there is none, they are as they were."""
     if telemetry is None:
@@ -264,45 +250,13 @@ def _followed(telemetry: Telemetry | None, sink: EventSink) -> tuple[Callable[..
     return traced(telemetry), tell
 
 
-def _budget_store(settings: Settings) -> BudgetStore:
-    if settings.budget_store == "memory":
-        return MemoryBudgetStore()
-    if settings.budget_store == "sqlite":
-        from router.sqlite_store import SqliteBudgetStore  # noqa: PLC0415 - most have no use for it
-
-        return SqliteBudgetStore(settings.budget_sqlite_path, timeout_s=settings.budget_store_timeout)
-    try:
-        from router.redis_store import RedisBudgetStore  # noqa: PLC0415 - needs a package that most need not have
-    except ImportError:
-        raise _without_redis("BUDGET_STORE") from None
-    return RedisBudgetStore(settings.redis_url.reveal(), timeout_s=settings.budget_store_timeout)
-
-
-def _shared_breakers(
-    settings: Settings, pools: Mapping[ModelType, Pool], clock: Callable[[], float], worker: str
-) -> SharedBreakers | None:
-    if settings.breaker_store == "memory":
-        return None
-    try:
-        from router.shared_breaker import SharedBreakers  # noqa: PLC0415 - see above
-    except ImportError:
-        raise _without_redis("BREAKER_STORE") from None
-    return SharedBreakers(
-        settings.redis_url.reveal(),
-        {
-            f"{provider}/{member.name}" if member.name else str(provider): member.health
-            for provider, pool in pools.items()
-            for member in pool.members
-        },
-        recovery_s=settings.circuit_breaker_recovery_timeout,
-        timeout_s=settings.budget_store_timeout,
-        clock=clock,
-        worker=worker,
-    )
-
-
-def _without_redis(setting: str) -> ConfigurationError:
-    return ConfigurationError(f"{setting}=redis needs the package redis: pip install 'seawall[redis]'")
+def _memory_store(settings: Settings) -> BudgetStore:
+    """Return a store for this process alone. Raises ConfigurationError where the settings ask for another one."""
+    if settings.budget_store != "memory":
+        raise ConfigurationError(
+            f"BUDGET_STORE is {settings.budget_store}: pass such a budget_store, or use seawall.equipped.EquippedRouter"
+        )
+    return MemoryBudgetStore()
 
 
 def _fast_choice(settings: Settings) -> Choice:

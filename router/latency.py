@@ -62,14 +62,10 @@ class LatencyWatch:
         limits_s = [limit_s for limit_s in (options.limit_s, options.json_limit_s) if limit_s > 0]
         self._limit_min_s = min(limits_s, default=0.0)
         self._numbers = 0
-        self._slow = False
+        self.is_slow = False
+        """Whether it counts as slow, as of the last `look`."""
         self._measuring: int | None = None
         self._measure_at_s = 0.0
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether it counts as slow, as of the last `look`."""
-        return self._slow
 
     def average(self, now_s: float) -> float | None:
         """Return the average of the latest shares, overdue calls with their age; None for too few."""
@@ -85,21 +81,27 @@ class LatencyWatch:
 
     def look(self, now_s: float) -> bool:
         """Return whether the provider is slow at `now_s`, noticing it first if it has become so."""
-        if not self._slow and (self._shares or self._waiting):
+        if not self.is_slow and (max(self._shares, default=0.0) > 1 or self._is_overdue(now_s)):
             average = self.average(now_s)
             if average is not None and average > 1:
                 self._turn_slow(now_s, average)
-        return self._slow
+        return self.is_slow
+
+    def _is_overdue(self, now_s: float) -> bool:
+        """Whether the oldest call that still waits may be over its limit; where none is, no average can be."""
+        for timing in self._waiting.values():
+            return now_s - timing.start_s > self._limit_min_s
+        return False
 
     def may_measure(self, now_s: float) -> bool:
         """Whether a slow provider is due for its one measuring call."""
-        return self._slow and self._measuring is None and now_s >= self._measure_at_s
+        return self.is_slow and self._measuring is None and now_s >= self._measure_at_s
 
     def started(self, now_s: float, *, is_probe: bool = False, stream: bool = True) -> Timing:
         """Take note of a call that begins. When one is due, or it is a breaker's probe, it is the measuring call."""
         self._numbers += 1
         limit_s = self._options.limit_s if stream else self._options.json_limit_s
-        measures = self._slow and (is_probe or self.may_measure(now_s))
+        measures = self.is_slow and (is_probe or self.may_measure(now_s))
         if measures and not limit_s:  # the only traffic there is may be of the mode that is not watched
             limit_s = max(self._options.limit_s, self._options.json_limit_s)
         timing = Timing(self._numbers, now_s, measures, limit_s)
@@ -120,7 +122,7 @@ class LatencyWatch:
             if share <= self._options.resume_ratio:
                 self._turn_fast(share)
             return
-        if not self._slow:
+        if not self.is_slow:
             self._shares.append(share)
 
     def dropped(self, timing: Timing) -> None:
@@ -130,14 +132,14 @@ class LatencyWatch:
             self._measuring = None
 
     def _turn_slow(self, now_s: float, average: float) -> None:
-        self._slow = True
+        self.is_slow = True
         self._measure_at_s = now_s + self._options.recovery_s
         self._shares.clear()
         if self._on_change is not None:
             self._on_change(True, average)
 
     def _turn_fast(self, share: float) -> None:
-        self._slow = False
+        self.is_slow = False
         # Calls from the slow time that still wait must not make it slow again at once.
         self._waiting.clear()
         self._shares.clear()

@@ -14,14 +14,13 @@ import msgspec
 from router.capabilities import lacking
 from router.catalogue import Catalogue, Choice
 from router.errors import RequestError, SecurityError
+from router.events import SkipReason
 from router.models import FAILOVER_CHAIN, ModelType
 from router.transport import Timeouts
 
-__all__ = ["CLEAR", "Ask", "ProviderView", "Route", "SkipReason", "Skipped", "Step", "order", "plan"]
+__all__ = ["CLEAR", "Ask", "ProviderView", "Route", "Skipped", "Step", "order", "plan"]
 
-SkipReason = Literal[
-    "breaker_open", "airgap", "cooling_down", "budget", "no_key", "slow", "unsupported", "retry_budget"
-]
+_Reason = Literal["preferred", "chain", "probe", "measure", "slow"]
 
 # What no waiting changes.
 _LASTING: frozenset[SkipReason] = frozenset({"airgap", "no_key", "unsupported"})
@@ -64,6 +63,11 @@ class ProviderView(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a call may start now."""
         return self.breaker_allows and self.cooling_s <= 0 and self.has_key
 
+    @property
+    def is_late(self) -> bool:
+        """Whether it is slow, and not due to be measured: it is tried after all others."""
+        return self.is_slow and not self.may_measure
+
 
 CLEAR = ProviderView(has_key=True, breaker_allows=True, is_probe=False, available_in_s=0.0, cooling_s=0.0)
 """How a provider stands that nothing is to be said of: always this one object."""
@@ -75,7 +79,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     provider: ModelType
     model: str
     timeouts: Timeouts
-    reason: Literal["preferred", "chain", "probe", "measure", "slow"]
+    reason: _Reason
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,11 +90,10 @@ class Skipped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """The decision. `retry_after_s` is the time to the soonest provider that is only resting; None if none is."""
+    """The decision."""
 
     steps: tuple[Step, ...]
     skips: tuple[Skipped, ...]
-    retry_after_s: float | None
 
 
 def order(first: ModelType) -> tuple[ModelType, ...]:
@@ -110,27 +113,25 @@ def plan(ask: Ask, views: Mapping[ModelType, ProviderView]) -> Route:
     steps: list[Step] = []
     postponed: list[Step] = []
     skips: list[Skipped] = []
-    waits_s: list[float] = []
     for provider in _order_now(ask, views):
         view = views[provider]
         reason = _reason_to_skip(ask, views, provider)
         if reason is not None:
             skips.append(Skipped(provider=provider, reason=reason))
-            if reason in ("breaker_open", "cooling_down"):
-                waits_s.append(max(view.available_in_s, view.cooling_s))
             continue
-        model, timeouts = _model_for(ask, views, provider), ask.timeouts[provider]
-        if view.is_slow and not view.may_measure:
+        model, why = _model_for(ask, views, provider), _why(ask, provider, view)
+        step = Step(provider=provider, model=model, timeouts=ask.timeouts[provider], reason=why)
+        if view.is_late:
             skips.append(Skipped(provider=provider, reason="slow"))
-            postponed.append(Step(provider=provider, model=model, timeouts=timeouts, reason="slow"))
-            continue
-        steps.append(Step(provider=provider, model=model, timeouts=timeouts, reason=_why(ask, provider, view)))
+        (postponed if view.is_late else steps).append(step)
     if ask.needs and all(skipped.reason in _LASTING for skipped in skips) and not steps and not postponed:
         _raise_for_unable(ask, views, skips)
-    return Route(steps=(*steps, *postponed), skips=tuple(skips), retry_after_s=min(waits_s, default=None))
+    return Route(steps=(*steps, *postponed), skips=tuple(skips))
 
 
-def _why(ask: Ask, provider: ModelType, view: ProviderView) -> Literal["preferred", "chain", "probe", "measure"]:
+def _why(ask: Ask, provider: ModelType, view: ProviderView) -> _Reason:
+    if view.is_late:
+        return "slow"
     if view.is_probe:
         return "probe"
     if view.is_slow:
@@ -138,28 +139,24 @@ def _why(ask: Ask, provider: ModelType, view: ProviderView) -> Literal["preferre
     return "preferred" if provider is ask.choice.provider else "chain"
 
 
-def _takes_over(ask: Ask, views: Mapping[ModelType, ProviderView]) -> bool:
-    """Whether the preferred provider is slow, so that the fast failover model goes first."""
-    first = views[ask.choice.provider]
-    return (
-        ask.fast is not None
-        and first.is_slow
-        and not first.may_measure
-        and ask.fast.provider is not ask.choice.provider
-    )
+def _stand_in(ask: Ask, views: Mapping[ModelType, ProviderView]) -> Choice | None:
+    """Return the fast failover model when it goes first, because the preferred provider is slow."""
+    if ask.fast is None or ask.fast.provider is ask.choice.provider or not views[ask.choice.provider].is_late:
+        return None
+    return ask.fast
 
 
 def _order_now(ask: Ask, views: Mapping[ModelType, ProviderView]) -> tuple[ModelType, ...]:
-    chain = order(ask.choice.provider)
-    if ask.fast is None or not _takes_over(ask, views):
+    chain, fast = order(ask.choice.provider), _stand_in(ask, views)
+    if fast is None:
         return chain
-    fast = ask.fast.provider
-    return (fast, *(provider for provider in chain if provider is not fast))
+    return (fast.provider, *(provider for provider in chain if provider is not fast.provider))
 
 
 def _model_for(ask: Ask, views: Mapping[ModelType, ProviderView], provider: ModelType) -> str:
-    takes_over = ask.fast is not None and provider is ask.fast.provider and _takes_over(ask, views)
-    return ask.catalogue.model_at(provider, ask.fast if takes_over and ask.fast else ask.choice, ask.local_model)
+    fast = _stand_in(ask, views)
+    choice = fast if fast is not None and provider is fast.provider else ask.choice
+    return ask.catalogue.model_at(provider, choice, ask.local_model)
 
 
 def _raise_for_unable(ask: Ask, views: Mapping[ModelType, ProviderView], skips: list[Skipped]) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 
 import msgspec
 
+from router.data import data_file
 from router.models import Message, ModelType, Usage
 
 __all__ = [
@@ -50,8 +50,7 @@ class _PriceFile(msgspec.Struct):
 
 @cache
 def _prices() -> dict[str, Price]:
-    data = files("router").joinpath("data/prices.json").read_bytes()
-    return msgspec.json.decode(data, type=_PriceFile).prices
+    return data_file("prices", _PriceFile).prices
 
 
 def price_of(provider: ModelType, model: str) -> Price | None:

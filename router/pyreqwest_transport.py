@@ -54,7 +54,7 @@ class PyreqwestTransport:
     """
 
     def __init__(self, *, roots_pem: bytes = b"") -> None:
-        self._lanes = Lanes(lambda builder: _client(builder, roots_pem))
+        self.lanes = Lanes(lambda builder: _client(builder, roots_pem))
         self._routes: dict[tuple[str, float], tuple[Url, list[Lane]]] = {}
 
     def send(self, call: Call) -> AbstractAsyncContextManager[Answer]:
@@ -64,7 +64,7 @@ class PyreqwestTransport:
     async def aclose(self) -> None:
         """Close every connection; return when they are gone."""
         self._routes.clear()
-        await self._lanes.aclose()
+        await self.lanes.aclose()
 
     def prepare(self, call: Call) -> tuple[Lane, StreamRequest]:
         """Return a lane of the call's origin and the call made ready on it. Raises ConnectFailed."""
@@ -74,21 +74,13 @@ class PyreqwestTransport:
         for _, value in call.headers:
             if not value.isascii():
                 raise ConnectFailed(_UNSENDABLE)
-        lane = self._lanes.take(free, key[1], is_tls=call.url.startswith("https"))
+        lane = self.lanes.take(free, key[1], is_tls=call.url.startswith("https"))
         try:
             builder = lane.client.request(call.method, url).headers(call.headers).body_bytes(call.body)
             return lane, builder.streamed_read_buffer_limit(0).build_streamed()
         except (ValueError, TypeError, PyreqwestError):
-            self._lanes.give_back(lane)
+            self.lanes.give_back(lane)
             raise ConnectFailed(_UNSENDABLE) from None
-
-    def give_back(self, lane: Lane) -> None:
-        """Take back the lane of a call that has ended, or whose connection pyreqwest is closing."""
-        self._lanes.give_back(lane)
-
-    def doom(self, lane: Lane) -> None:
-        """End what goes on in the lane of a call that was left before its head came."""
-        self._lanes.doom(lane)
 
     def _route(self, key: tuple[str, float]) -> tuple[Url, list[Lane]]:
         try:
@@ -100,7 +92,7 @@ class PyreqwestTransport:
             raise ConnectFailed(_UNSENDABLE)
         if len(self._routes) >= _ROUTES_MAX:
             self._routes.clear()
-        route = self._routes[key] = (url, self._lanes.of(origin))
+        route = self._routes[key] = (url, self.lanes.of(origin))
         return route
 
 
@@ -148,10 +140,10 @@ class _Exchange:
             self._raise_lost()
         except PyreqwestError as error:
             self._stop()
-            self._transport.give_back(self._lane)
+            self._transport.lanes.give_back(self._lane)
             raise _unanswered(error) from error
         except BaseException as error:
-            self._transport.doom(self._lane)
+            self._transport.lanes.doom(self._lane)
             is_timeout = isinstance(error, asyncio.CancelledError) and self._is_ours()
             self._stop()
             if is_timeout:
@@ -168,7 +160,7 @@ class _Exchange:
         if not self._ended:
             self._ended = True
             await self._request.__aexit__(None, None, None)  # closes the connection, and never waits
-        self._transport.give_back(self._lane)
+        self._transport.lanes.give_back(self._lane)
 
     @property
     def headers(self) -> Mapping[str, tuple[str, ...]]:

@@ -11,38 +11,32 @@ The first failover of a request does not come here: with one provider dead, nobo
 
 from __future__ import annotations
 
-import msgspec
-
-__all__ = ["RetryBudget", "RetryOptions"]
-
-
-class RetryOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How many extra attempts there may be."""
-
-    ratio: float = 0.2
-    """Extra attempts that one good answer pays for."""
-    per_second: float = 10.0
-    """Extra attempts that a second pays for: the floor, for a router with little traffic or no good answers at all."""
-    burst: int = 1000
-    """The most that is saved up; what the bucket holds at first."""
+__all__ = ["RetryBudget"]
 
 
 class RetryBudget:
-    """Count extra attempts of all requests of one router. One event loop owns it."""
+    """
+    Count extra attempts of all requests of one router. One event loop owns it.
 
-    def __init__(self, options: RetryOptions, *, now_s: float) -> None:
-        self._options = options
-        self._tokens = float(options.burst)
+    One good answer pays for `ratio` of them, a second for `per_second`: the floor, for a router with little traffic or
+    no good answers at all. `burst` is the most that is saved up, and what the bucket holds at first.
+    """
+
+    def __init__(self, *, ratio: float = 0.2, per_second: float = 10.0, burst: int = 1000, now_s: float) -> None:
+        self._ratio = ratio
+        self._per_second = per_second
+        self._burst = burst
+        self._tokens = float(burst)
         self._seen_s = now_s
 
     def deposit(self) -> None:
         """Take note of a good answer."""
-        self._tokens = min(self._options.burst, self._tokens + self._options.ratio)
+        self._tokens = min(self._burst, self._tokens + self._ratio)
 
     def withdraw(self, now_s: float) -> bool:
         """Return whether one more extra attempt may be made, and count it."""
-        earned = max(0.0, now_s - self._seen_s) * self._options.per_second
-        self._tokens = min(self._options.burst, self._tokens + earned)
+        earned = max(0.0, now_s - self._seen_s) * self._per_second
+        self._tokens = min(self._burst, self._tokens + earned)
         self._seen_s = now_s
         if self._tokens < 1:
             return False

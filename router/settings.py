@@ -1,5 +1,5 @@
 """
-Every setting of the router, from the environment, a `.env` file and a configuration file (SEAWALL_CONFIG).
+Every setting of the router, from the environment and a `.env` file; `seawall.config_file` adds one in YAML.
 
 A field's name in upper case is the name of its environment variable. Durations are seconds, or a number with a unit
 (`300ms`, `5s`, `2m`); a table is JSON in a variable. All violations are reported together.
@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -22,10 +22,12 @@ from router.deployments import Deployment, Deployments, keyed
 from router.deployments import shown as shown_deployments
 from router.errors import ConfigurationError
 from router.models import ModelType
-from router.sources import read_config, read_dotenv
-from router.values import Secret, parse, parse_seconds
+from router.values import Count, Limit, Seconds, Secret, Share, Within, bounds_of, parse, parse_seconds
 
-__all__ = ["Secret", "Settings", "parse_seconds", "setting_names"]
+__all__ = ["Secret", "Settings", "environment_with", "parse_seconds", "setting_names"]
+
+_VENDORS = {ModelType.GEMINI: "gemini", ModelType.CLAUDE: "anthropic", ModelType.OPENAI: "openai"}
+"""How the settings of each provider begin."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the local Ollama is called; the only origin that the air gap allows."""
     ollama_model: str = "llama3"
     """The local model."""
-    ollama_timeout: float = 120.0
+    ollama_timeout: Seconds = 120.0
     """First-byte timeout of the local model, which may have to load first."""
     airgap_mode: bool = False
     """Sovereign mode: nothing leaves for a cloud, whatever is asked."""
@@ -66,53 +68,53 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Redis may be at any of them; HTTP goes only to those written as an origin (http://host:port).
     """
-    circuit_breaker_failure_threshold: int = 3
+    circuit_breaker_failure_threshold: Count = 3
     """Consecutive failures that open a provider's breaker."""
-    circuit_breaker_failure_ratio: float = 0.0
+    circuit_breaker_failure_ratio: Share = 0.0
     """Share of the latest calls, such as 0.5, that opens a breaker when they failed; 0 judges no share."""
-    circuit_breaker_slow_ratio: float = 0.0
+    circuit_breaker_slow_ratio: Share = 0.0
     """Share of the latest calls that opens a breaker when they were good but slow; 0 judges no share."""
-    circuit_breaker_slow_call: float = 5.0
+    circuit_breaker_slow_call: Seconds = 5.0
     """A response time (first token of a stream, whole JSON answer) above this is slow to the breaker."""
-    circuit_breaker_window: int = 50
+    circuit_breaker_window: Count = 50
     """How many of the latest calls the ratios are judged over."""
-    circuit_breaker_window_min: int = 20
+    circuit_breaker_window_min: Count = 20
     """Fewer calls than these say nothing about a ratio; at most the window."""
-    circuit_breaker_recovery_timeout: float = 60.0
+    circuit_breaker_recovery_timeout: Seconds = 60.0
     """From the opening of a breaker to its probe."""
-    circuit_breaker_backoff_factor: float = 1.0
+    circuit_breaker_backoff_factor: Annotated[float, Within(1, 10)] = 1.0
     """Each failed probe multiplies the open time by this."""
-    circuit_breaker_recovery_timeout_max: float = 600.0
+    circuit_breaker_recovery_timeout_max: Seconds = 600.0
     """Cap of the open time."""
-    latency_limit: float = 0.5
+    latency_limit: Limit = 0.5
     """Average time to the first token of streams above which a provider is slow and tried last; 0: not watched.
 
     It is measured again once a CIRCUIT_BREAKER_RECOVERY_TIMEOUT.
     """
-    latency_limit_json: float | None = None
+    latency_limit_json: Limit | None = None
     """The same for the whole time of JSON answers; nothing: as LATENCY_LIMIT.
 
     Real vendors write for seconds: give them what a usual answer takes (20s, say), or 0.
     """
     latency_failover_model: str = "claude-haiku"
     """The fast model that takes over from a slow provider."""
-    connect_timeout: float = 5.0
+    connect_timeout: Seconds = 5.0
     """Bound of making a connection."""
-    first_byte_timeout: float = 30.0
+    first_byte_timeout: Seconds = 30.0
     """Bound from sending a request to the first byte of the answer's body."""
-    idle_timeout: float = 30.0
+    idle_timeout: Seconds = 30.0
     """Bound of the silence between two chunks."""
-    total_timeout: float = 300.0
+    total_timeout: Seconds = 300.0
     """Bound of a whole request over all attempts."""
-    attempts_max: int = 8
+    attempts_max: Count = 8
     """The most attempts for one request, those of gateways in front and behind (X-Seawall-Attempts) included."""
-    retry_budget_ratio: float = 0.2
+    retry_budget_ratio: Annotated[float, Within(0, 1e6, "from 0 up")] = 0.2
     """Attempts beyond a request's first failover that one good answer pays for."""
-    retry_budget_per_second: float = 10.0
+    retry_budget_per_second: Annotated[float, Within(0, 1e6, "from 0 up")] = 10.0
     """Attempts beyond the first failover that each second pays for."""
-    retry_budget_burst: int = 1000
+    retry_budget_burst: Annotated[int, Within(0, 1_000_000)] = 1000
     """The most of such attempts that can be saved up, and the number to begin with."""
-    retry_after_max: float = 3600.0
+    retry_after_max: Seconds = 3600.0
     """The longest cooldown that a provider's Retry-After can ask for."""
     midstream: Literal["continue", "error"] = "continue"
     """After a stream broke with text already delivered: let the next provider go on, or send an error event."""
@@ -124,32 +126,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Which model stands in at each provider: `{large: {claude: …}}`; the tier `default` is for providers by name."""
     arbitrage: tuple[Rule, ...] = ()
     """The rules of `model: auto`, in place of the default ones: `[{shorter_than, contains, model}]`."""
-    default_max_tokens: int = 1024
+    default_max_tokens: Annotated[int, Within(1, 1_000_000)] = 1024
     """Sent as the limit of the answer when the caller names none: a reservation needs a bound."""
-    daily_spend_limit_usd: float = 50.0
+    daily_spend_limit_usd: Annotated[float, Within(0, 1e9, "from 0 up")] = 50.0
     """Budget of a UTC day over all paid providers."""
-    budget_lease: float = 600.0
+    budget_lease: Seconds = 600.0
     """A reservation that nobody settles within this time is charged in full."""
     budget_store: Literal["memory", "sqlite", "redis"] = "memory"
-    """Where the spend of the day is kept: in this process, in a file for one host, or in Redis for any number."""
+    """Where the spend of the day is kept: in this process, in a file for one host, or in Redis for any number.
+
+    The gateway and `seawall.equipped.EquippedRouter` act on it.
+    """
     budget_sqlite_path: str = "seawall-budget.db"
     """The file of BUDGET_STORE=sqlite, on a local disk; made when it is not there."""
     redis_url: Secret = Secret("redis://localhost:6379/0")
     """The Redis of BUDGET_STORE and BREAKER_STORE: redis://, rediss:// or unix://; shown without its password."""
-    budget_store_timeout: float = 0.25
+    budget_store_timeout: Annotated[float, Within(0.001, 60, "from 1 ms to 60 s", is_time=True)] = 0.25
     """Bound of each step in the store; a longer wait counts as the store being away."""
     budget_store_down: Literal["closed", "allowance"] = "closed"
     """While the store is away: refuse paid providers as if over the limit, or spend up to BUDGET_ALLOWANCE_USD."""
-    budget_allowance_usd: float = 1.0
+    budget_allowance_usd: Annotated[float, Within(0, 1e9, "from 0 up")] = 1.0
     """What each worker may spend in a UTC day while the store is away; booked when it is back.
 
     The total may then end above the limit, by at most this for each worker.
     """
     breaker_store: Literal["memory", "redis"] = "memory"
-    """Whether workers tell each other through Redis of open breakers and cooldowns; memory: each learns by itself."""
+    """Whether workers tell each other through Redis of open breakers and cooldowns; memory: each learns by itself.
+
+    The gateway and `seawall.equipped.EquippedRouter` act on it.
+    """
     telemetry: Literal["off", "otel"] = "off"
-    """Spans and metrics by OpenTelemetry, set up by the process's own SDK; off costs nothing."""
-    answer_bytes_max: int = 16 * 1024 * 1024
+    """Spans and metrics by OpenTelemetry, set up by the process's own SDK; off costs nothing.
+
+    The gateway and `seawall.equipped.EquippedRouter` act on it.
+    """
+    answer_bytes_max: Annotated[int, Within(1024, 2**30, "from 1 KiB to 1 GiB")] = 16 * 1024 * 1024
     """The longest answer body that is read."""
 
     def __post_init__(self) -> None:
@@ -164,36 +175,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """
         Return the settings that the environment (default: the process's) and a `.env` file make.
 
-        The environment wins over `.env`, and that over the YAML file that SEAWALL_CONFIG names.
-        Raises ConfigurationError with every violation.
+        The environment wins over `.env`. Raises ConfigurationError with every violation.
         """
-        return cls.load(None, environment, dotenv=dotenv)
-
-    @classmethod
-    def load(
-        cls,
-        path: Path | str | None,
-        environment: Mapping[str, str] | None = None,
-        *,
-        dotenv: Path | None = Path(".env"),
-    ) -> Settings:
-        """
-        Return the settings of a YAML file (None: the one that SEAWALL_CONFIG names), `.env` and the environment.
-
-        The environment wins over `.env`, and that over the file, whose section `gateway` is not for the router.
-        Raises ConfigurationError with every violation, and the line of the file where it stands there.
-        """
-        said = dict(read_dotenv(dotenv)) if dotenv is not None and dotenv.is_file() else {}
-        said.update(os.environ if environment is None else environment)
-        named = path or said.get("SEAWALL_CONFIG")
-        values = {n.lower(): said[n] for n in map(str.upper, setting_names()) if n in said}
-        if not named:
-            return cls.from_mapping(values, environment=said)
-        file = read_config(Path(named))
-        try:
-            return cls.from_mapping({**file.router, **values}, environment=said)
-        except ConfigurationError as error:
-            raise file.located(error, besides=values) from None
+        said = environment_with(environment, dotenv)
+        values = {name: said[name.upper()] for name in setting_names() if name.upper() in said}
+        return cls.from_mapping(values, environment=said)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object], *, environment: Mapping[str, str] | None = None) -> Settings:
@@ -211,11 +197,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 problems.append(f"{key} is not a setting")
                 continue
             try:
-                parsed[field.name] = parse(field.type, value, is_number=field.name in _NUMBERS)
+                parsed[field.name] = parse(field.type, value)
                 if field.name == "deployments":
                     parsed[field.name] = keyed(parsed[field.name], os.environ if environment is None else environment)
             except ValueError as error:
-                shown = repr(value) if field.type in (str, int, float, bool) else "its value"
+                shown = repr(value) if field.type in (str, bool) or bounds_of(field.type) else "its value"
                 problems.append(f"{key.upper()}: {shown} {error}")
         settings = None
         try:
@@ -252,21 +238,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def api_key(self, provider: ModelType) -> Secret:
         """Return the key of a provider; an empty one for LOCAL."""
-        return {
-            ModelType.GEMINI: self.gemini_api_key,
-            ModelType.CLAUDE: self.anthropic_api_key,
-            ModelType.OPENAI: self.openai_api_key,
-            ModelType.LOCAL: Secret(""),
-        }[provider]
+        return getattr(self, f"{_VENDORS[provider]}_api_key") if provider.is_cloud else Secret("")
 
     def base_url(self, provider: ModelType) -> str:
         """Return where a provider is called, without a slash at the end."""
-        return {
-            ModelType.GEMINI: self.gemini_base_url,
-            ModelType.CLAUDE: self.anthropic_base_url,
-            ModelType.OPENAI: self.openai_base_url,
-            ModelType.LOCAL: self.ollama_host,
-        }[provider].rstrip("/")
+        url: str = getattr(self, f"{_VENDORS[provider]}_base_url") if provider.is_cloud else self.ollama_host
+        return url.rstrip("/")
 
     def shown(self) -> dict[str, str]:
         """Return every setting by its environment name as text, secrets masked."""
@@ -279,16 +256,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(entry for part in self.airgap_allow.split(",") if (entry := part.strip()))
 
 
-# These are no durations: 50m is not 3000 USD.
-_NUMBERS = (
-    "circuit_breaker_failure_ratio",
-    "circuit_breaker_slow_ratio",
-    "circuit_breaker_backoff_factor",
-    "retry_budget_ratio",
-    "retry_budget_per_second",
-    "daily_spend_limit_usd",
-    "budget_allowance_usd",
-)
+def environment_with(environment: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, str]:
+    """Return the environment (None: the process's) on top of what a `.env` file says. Raises ConfigurationError."""
+    said: dict[str, str] = {}
+    if dotenv is not None and dotenv.is_file():
+        from dotenv import dotenv_values  # noqa: PLC0415 - only where there is a file
+
+        try:
+            said = {key: value for key, value in dotenv_values(dotenv).items() if value is not None}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{dotenv} cannot be read: {error}") from None
+    return said | dict(os.environ if environment is None else environment)
 
 
 def setting_names() -> tuple[str, ...]:

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from router.data import data_file
 from router.errors import FirstByteTimeout, TransportError
 from router.events import Event
 from router.hybrid import HybridRouter
@@ -98,10 +101,6 @@ class ScriptedTransport:
         """Return the calls that a provider got, or a part of it (`openai/2`)."""
         return [call for name, call in self.calls if provider in (name, f"{name}/{urlsplit(call.url).port}")]
 
-    def send(self, call: Call) -> AbstractAsyncContextManager[Answer]:
-        """See `router.transport.Transport`."""
-        return self._send(call)
-
     async def aclose(self) -> None:
         """See `router.transport.Transport`."""
 
@@ -115,7 +114,8 @@ class ScriptedTransport:
             raise FirstByteTimeout(f"no byte came within {patience_s:g} s")
 
     @asynccontextmanager
-    async def _send(self, call: Call) -> AsyncGenerator[Answer]:
+    async def send(self, call: Call) -> AsyncGenerator[Answer]:
+        """See `router.transport.Transport`."""
         provider = next(name for name, host in _HOSTS.items() if f"127.0.0.{host}:" in call.url)
         self.calls.append((provider, call))
         exact = f"{provider}/{urlsplit(call.url).port}"
@@ -177,12 +177,27 @@ def scripted_router(
     )
 
 
+class _Format(msgspec.Struct, frozen=True):
+    """How one vendor says a text: `$text` and `$tokens` stand for what is said."""
+
+    whole: msgspec.Raw
+    piece: msgspec.Raw
+    last: list[msgspec.Raw]
+    """The events that end a stream."""
+    done: str = ""
+    """What follows them, where the vendor has such a word."""
+
+
+@cache
+def _formats() -> dict[ModelType, _Format]:
+    return data_file("scripted", dict[ModelType, _Format])
+
+
 class _ScriptedAnswer:
     def __init__(self, provider: ModelType, call: Call, answer: Answering) -> None:
         stream = _is_stream(provider, call)
-        json_type = "application/json"
         stream_type = "application/x-ndjson" if provider is ModelType.LOCAL else "text/event-stream"
-        kind = answer.content_type or (stream_type if stream and answer.status == 200 else json_type)
+        kind = answer.content_type or (stream_type if stream and answer.status == 200 else "application/json")
         self.status = answer.status
         self.headers: Mapping[str, tuple[str, ...]] = {"content-type": (kind,)} | {
             name: (value,) for name, value in answer.headers
@@ -191,29 +206,25 @@ class _ScriptedAnswer:
 
     @staticmethod
     async def _chunks(provider: ModelType, stream: bool, answer: Answering) -> AsyncIterator[bytes]:
+        form, text = _formats()[provider], answer.text or ""
+        words = re.findall(r"[^ ]* |[^ ]+$", text) or [""]
         if answer.body is not None:
             yield answer.body
-            return
-        if answer.status != 200:
+        elif answer.status != 200:
             yield msgspec.json.encode({"error": {"message": "scripted", "type": "scripted"}})
-            return
-        text = answer.text or ""
-        if not stream:
-            yield msgspec.json.encode(_whole(provider, text))
-            return
-        words = [word + " " for word in text.split(" ")]
-        words[-1] = words[-1].removesuffix(" ")
-        for n, word in enumerate(words):
-            if n == answer.cut_after:
-                break
-            yield _event(provider, _piece(provider, word))
-            await asyncio.sleep(0)
-        if answer.cut_after is not None:
-            if answer.error is not None:
+        elif not stream:
+            yield _filled(form.whole, text, len(words))
+        else:
+            for word in words[: answer.cut_after]:
+                yield _event(provider, _filled(form.piece, word))
+                await asyncio.sleep(0)
+            if answer.cut_after is None:
+                for each in form.last:
+                    yield _event(provider, _filled(each, tokens=len(words)))
+                if form.done:
+                    yield _event(provider, form.done.encode())
+            elif answer.error is not None:
                 raise answer.error
-            return
-        for last in _last(provider, len(words)):
-            yield _event(provider, last)
 
 
 def _is_stream(provider: ModelType, call: Call) -> bool:
@@ -222,61 +233,10 @@ def _is_stream(provider: ModelType, call: Call) -> bool:
     return bool(call.body) and bool(msgspec.json.decode(call.body).get("stream"))
 
 
-def _event(provider: ModelType, data: Any) -> bytes:
-    line = data if isinstance(data, bytes) else msgspec.json.encode(data)
-    return line + b"\n" if provider is ModelType.LOCAL else b"data: " + line + b"\n\n"
+def _event(provider: ModelType, data: bytes) -> bytes:
+    return data + b"\n" if provider is ModelType.LOCAL else b"data: " + data + b"\n\n"
 
 
-def _whole(provider: ModelType, text: str) -> dict[str, Any]:
-    tokens = len(text.split(" "))
-    return {
-        ModelType.GEMINI: {
-            "candidates": [{"content": {"parts": [{"text": text}]}, "finishReason": "STOP"}],
-            "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": tokens},
-        },
-        ModelType.CLAUDE: {
-            "content": [{"type": "text", "text": text}],
-            "stop_reason": "end_turn",
-            "usage": {"input_tokens": 5, "output_tokens": tokens},
-        },
-        ModelType.OPENAI: {
-            "choices": [{"message": {"content": text}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 5, "completion_tokens": tokens},
-        },
-        ModelType.LOCAL: {
-            "message": {"content": text},
-            "done": True,
-            "done_reason": "stop",
-            "prompt_eval_count": 5,
-            "eval_count": tokens,
-        },
-    }[provider]
-
-
-def _piece(provider: ModelType, text: str) -> dict[str, Any]:
-    return {
-        ModelType.GEMINI: {"candidates": [{"content": {"parts": [{"text": text}]}}]},
-        ModelType.CLAUDE: {"type": "content_block_delta", "delta": {"type": "text_delta", "text": text}},
-        ModelType.OPENAI: {"choices": [{"delta": {"content": text}}]},
-        ModelType.LOCAL: {"message": {"content": text}, "done": False},
-    }[provider]
-
-
-def _last(provider: ModelType, tokens: int) -> list[Any]:
-    if provider is ModelType.GEMINI:
-        usage = {"promptTokenCount": 5, "candidatesTokenCount": tokens}
-        return [{"candidates": [{"finishReason": "STOP"}], "usageMetadata": usage}]
-    if provider is ModelType.CLAUDE:
-        started = {"type": "message_start", "message": {"usage": {"input_tokens": 5}}}
-        delta = {"stop_reason": "end_turn"}
-        return [
-            started,
-            {"type": "message_delta", "delta": delta, "usage": {"output_tokens": tokens}},
-            {"type": "message_stop"},
-        ]
-    if provider is ModelType.OPENAI:
-        usage = {"prompt_tokens": 5, "completion_tokens": tokens}
-        return [{"choices": [{"delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": usage}, b"[DONE]"]
-    return [
-        {"message": {"content": ""}, "done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": tokens}
-    ]
+def _filled(form: msgspec.Raw, text: str = "", tokens: int = 0) -> bytes:
+    said = bytes(form).replace(b'"$tokens"', str(tokens).encode())
+    return said.replace(b'"$text"', msgspec.json.encode(text))

@@ -1,14 +1,15 @@
-"""Values of settings out of text: durations, switches, numbers, secrets. Pure."""
+"""Values of settings out of text: durations, switches, numbers, secrets; and the bounds of each. Pure."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
-from typing import Any, cast, get_origin
+from typing import Annotated, Any, cast, get_args, get_origin
 
 import msgspec
 
-__all__ = ["Secret", "number_of", "parse", "parse_seconds"]
+__all__ = ["Count", "Limit", "Seconds", "Secret", "Share", "Within", "bounds_of", "parse", "parse_seconds"]
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
@@ -38,35 +39,61 @@ class Secret:
         return self._value
 
 
+class Within(msgspec.Struct, frozen=True):
+    """The bounds of a setting, both allowed, as a note at its type. `is_time`: it is written as a duration."""
+
+    low: float
+    high: float
+    words: str = ""
+    is_time: bool = False
+
+    def __str__(self) -> str:
+        return self.words or f"from {self.low} to {self.high}"
+
+
+Seconds = Annotated[float, Within(sys.float_info.min, 86_400, "above 0 and at most a day", is_time=True)]
+Limit = Annotated[float, Within(0, 3600, "from 0 (off) to 3600", is_time=True)]
+Share = Annotated[float, Within(0, 1, "from 0 (off) to 1")]
+Count = Annotated[int, Within(1, 10_000)]
+
+
+def bounds_of(kind: Any) -> Within | None:
+    """Return the bounds that are noted at a type, or at one of its alternatives."""
+    notes = [note for each in (kind, *get_args(kind)) for note in getattr(each, "__metadata__", ())]
+    return notes[0] if notes else None
+
+
 def parse_seconds(value: object) -> float:
     """Return a duration in seconds from a number or from text such as `300ms`, `5s`, `2m`. Raises ValueError."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return number_of(value)
+        return _parse_number(value)
     found = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
         raise ValueError("is not a duration: write seconds, or a number with a unit (300ms, 5s, 2m)")
     return float(found.group(1)) * _SECONDS[cast("str | None", found.group(2))]
 
 
-def parse(kind: Any, value: object, *, is_number: bool) -> object:
+def parse(kind: Any, value: object) -> object:
     """
     Return `value` as `kind`. Raises ValueError with what is wrong about it.
 
-    A float is a duration unless it `is_number`; a table or a list may also be given as JSON text.
+    A table or a list may also be given as JSON text.
     """
-    if kind == (float | None):
-        return None if value in (None, "") else parse_seconds(value)
-    if kind is float:
-        return number_of(value) if is_number else parse_seconds(value)
-    if kind in (bool, int):
-        return _parse_bool(value) if kind is bool else _parse_whole(value)
+    bounds = bounds_of(kind)
+    if bounds is not None:
+        if type(None) in get_args(kind) and value in (None, ""):
+            return None
+        if bounds.is_time:
+            return parse_seconds(value)
+        return _parse_whole(value) if kind.__origin__ is int else _parse_number(value)
+    if kind is bool:
+        return _parse_bool(value)
     if get_origin(kind) in (Mapping, tuple):
         return _parse_table(kind, value)
     return value if isinstance(value, Secret) and kind is Secret else _parse_text(kind, value)
 
 
-def number_of(value: object) -> float:
-    """Return a number, from text too. Raises ValueError."""
+def _parse_number(value: object) -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             return float(value)

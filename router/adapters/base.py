@@ -11,16 +11,16 @@ from __future__ import annotations
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
-from hashlib import blake2b
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import msgspec
 
+from router.adapters.calls import SAYING, CallNumbers
 from router.adapters.failures import calls_told, error_of
-from router.errors import InvalidAnswer, ProviderError, RequestError, TransportError, TruncatedBody
-from router.models import Asked, Message, ModelType, StopReason, ToolCall, ToolCallDelta, Usage
+from router.errors import InvalidAnswer, ProviderError, TransportError, TruncatedBody
+from router.models import Asked, Message, ModelType, StopReason, ToolCallDelta, Usage
 from router.settings import Secret
 from router.sse import LineSplitter, SseSplitter
 from router.transport import Answer, Call, Timeouts, Transport
@@ -31,14 +31,12 @@ __all__ = [
     "LLMProvider",
     "Piece",
     "Prompt",
-    "arguments_of",
     "converse",
     "counted",
     "decoded",
     "given",
-    "invented_id",
     "named",
-    "tool_names",
+    "spoken",
     "turns",
 ]
 
@@ -46,9 +44,8 @@ CONTINUE_INSTRUCTION = (
     "Your answer was cut off. Go on with it exactly where it stops, from the very next character, "
     "without repeating anything and without any remark."
 )
-_SAYING: tuple[StopReason, ...] = ("stop", "tool_calls")
-"""What ends an answer that must have said something."""
 _T = TypeVar("_T")
+_encode = msgspec.json.Encoder().encode
 _ERROR_BYTES_MAX = 64 * 1024
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 
@@ -112,22 +109,27 @@ class Adapter(ABC):
     model_type: ClassVar[ModelType]
     stream_format: ClassVar[Literal["sse", "lines"]] = "sse"
     stream_type: ClassVar[str] = "text/event-stream"
+    auth: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """The headers that carry the key, which is put in the place of `{key}`."""
+    health_path: ClassVar[str]
+    """What answers a GET with 200 when address and key are right, and costs nothing."""
 
     def __init__(self, base_url: str, api_key: Secret) -> None:
         self._base_url = base_url
-        self._api_key = api_key
+        key = api_key.reveal()
+        # Without identity a provider may compress, and a compressed stream hides where it was cut.
+        self._headers = (
+            ("accept-encoding", "identity"),
+            ("user-agent", "seawall"),
+            *((name, value.replace("{key}", key)) for name, value in self.auth),
+        )
+        asking = (("content-type", "application/json"), *self._headers)
+        self._json_headers = (*asking, ("accept", "application/json"))
+        self._stream_headers = (*asking, ("accept", self.stream_type))
 
     @abstractmethod
     def target(self, prompt: Prompt) -> tuple[str, Any]:
         """Return the path, with its query, and the body as JSON data."""
-
-    @abstractmethod
-    def auth_headers(self) -> tuple[tuple[str, str], ...]:
-        """Return the headers that carry the key."""
-
-    @abstractmethod
-    def health_path(self) -> str:
-        """Return a path that answers a GET with 200 when address and key are right, and costs nothing."""
 
     @abstractmethod
     def parse(self, body: bytes) -> Piece:
@@ -137,27 +139,16 @@ class Adapter(ABC):
     def parse_event(self, name: bytes | None, data: bytes) -> Piece | None:
         """Return what one event of a stream carries, None for nothing. Raises ProviderError for an error event."""
 
-    def call(self, prompt: Prompt, timeouts: Timeouts) -> Call:
-        """Return the call that asks `prompt`."""
+    def call(self, prompt: Prompt, timeouts: Timeouts, told: tuple[tuple[str, str], ...] = ()) -> Call:
+        """Return the call that asks `prompt`, with the headers `told` beside our own."""
         path, body = self.target(prompt)
-        accept = self.stream_type if prompt.stream else "application/json"
-        headers = (("content-type", "application/json"), ("accept", accept), *self._common_headers())
-        return Call(
-            method="POST",
-            url=self._base_url + path,
-            headers=headers,
-            body=msgspec.json.encode(body),
-            timeouts=timeouts,
-        )
+        headers = (self._stream_headers if prompt.stream else self._json_headers) + told
+        return Call(method="POST", url=self._base_url + path, headers=headers, body=_encode(body), timeouts=timeouts)
 
     def health_call(self, timeouts: Timeouts) -> Call:
         """Return the call that finds out whether the provider can be reached."""
-        url = self._base_url + self.health_path()
-        return Call(method="GET", url=url, headers=self._common_headers(), body=b"", timeouts=timeouts)
-
-    def _common_headers(self) -> tuple[tuple[str, str], ...]:
-        # Without identity a provider may compress, and a compressed stream hides where it was cut.
-        return (("accept-encoding", "identity"), ("user-agent", "seawall"), *self.auth_headers())
+        url = self._base_url + self.health_path
+        return Call(method="GET", url=url, headers=self._headers, body=b"", timeouts=timeouts)
 
 
 def turns(prompt: Prompt) -> Iterable[Message]:
@@ -199,22 +190,25 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def arguments_of(call: ToolCall) -> dict[str, Any]:
-    """Return a call's arguments as the object that vendors other than OpenAI want. Raises RequestError."""
-    try:
-        return msgspec.json.decode(call.arguments or "{}", type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeError):
-        raise RequestError(f"the arguments of tool call {call.id!r} are no JSON object") from None
+def spoken(
+    prompt: Prompt, part: str, say: Callable[[Message], dict[str, Any]], result: Callable[[Message], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """
+    Return the turns but the system's, for vendors that have no role for tools.
 
-
-def tool_names(messages: Sequence[Message]) -> dict[str, str]:
-    """Return the name of each tool by the id of its call: some vendors know a result by the name."""
-    return {call.id: call.name for message in messages for call in message.tool_calls}
-
-
-def invented_id(data: bytes, n: int) -> str:
-    """Return an id for the `n`-th call of an answer whose vendor gives none: the same for the same bytes."""
-    return f"call_{blake2b(data, digest_size=12).hexdigest()}{n}"
+    The results of calls that were made at once are one turn of the user's, with all of them as its `part`.
+    """
+    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for turn in turns(prompt):
+        if turn.role == "tool":
+            if not results:
+                found.append({"role": "user", part: results})
+            results.append(result(turn))
+        elif turn.role != "system":
+            results = []
+            found.append(say(turn))
+    return found
 
 
 async def converse(
@@ -233,10 +227,7 @@ async def converse(
     `told` are headers for a gateway that may stand behind the provider's address.
     A connection that breaks after the provider has said that its text is complete loses nothing, and is no error.
     """
-    call = adapter.call(prompt, timeouts)
-    if told:
-        call = msgspec.structs.replace(call, headers=(*call.headers, *told))
-    async with transport.send(call) as answer:
+    async with transport.send(adapter.call(prompt, timeouts, told)) as answer:
         if answer.status != 200:
             error = error_of(adapter.model_type, answer.status, answer.headers, await _head_of(answer), wall_s)
             if isinstance(error, ProviderError):
@@ -246,19 +237,19 @@ async def converse(
         if not prompt.stream:
             piece = adapter.parse(await _whole(answer, answer_bytes_max))
             if piece.tool_calls:
-                piece = _Calls().number(piece)
-            if not (piece.says_something or prompt.so_far) and piece.stop_reason in _SAYING:
+                piece = CallNumbers().number(piece)
+            if not (piece.says_something or prompt.so_far) and piece.stop_reason in SAYING:
                 raise InvalidAnswer("the answer has no text")
             yield piece
             return
-        finished, has_text, calls = False, bool(prompt.so_far.strip()), _Calls()
+        finished, has_text, calls = False, bool(prompt.so_far.strip()), CallNumbers()
         try:
             async with aclosing(_events(adapter, answer, answer_bytes_max)) as pieces:
                 async for piece in pieces:
                     if piece.tool_calls or calls.count:
                         piece = calls.number(piece)  # noqa: PLW2901 - the same piece, in the order of this answer
                     finished = finished or piece.stop_reason is not None
-                    has_text = has_text or piece.says_something or piece.stop_reason not in (None, *_SAYING)
+                    has_text = has_text or piece.says_something or piece.stop_reason not in (None, *SAYING)
                     yield piece
         except TransportError:
             if not finished:
@@ -267,59 +258,6 @@ async def converse(
             raise TruncatedBody("the stream ended without its end marker")
         if not has_text:
             raise InvalidAnswer("the stream has no text")
-
-
-class _Calls:
-    """Numbers the tool calls of one answer from 0, whatever its vendor counts, and makes each a whole one."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._numbers: dict[int, int] = {}
-        self._empty: set[int] = set()
-        """The calls whose arguments have not come."""
-
-    def number(self, piece: Piece) -> Piece:
-        """Return `piece` with our numbers. Raises InvalidAnswer for a piece of a call that was never begun."""
-        deltas = [self._numbered(delta) for delta in piece.tool_calls]
-        stop = piece.stop_reason
-        if stop in _SAYING and self.count:
-            stop = "tool_calls"  # Google and Ollama say `stop` here too
-            # Of a function without parameters some vendors send no arguments at all; callers read JSON.
-            deltas += [ToolCallDelta(index=n, arguments="{}") for n in sorted(self._empty)]
-            self._empty.clear()
-        if stop is not None and len(deltas) > 1:
-            deltas = _joined(deltas)
-        return msgspec.structs.replace(piece, tool_calls=tuple(deltas), stop_reason=stop)
-
-    def _numbered(self, delta: ToolCallDelta) -> ToolCallDelta:
-        known = self._numbers.get(delta.index) if delta.index is not None else None
-        if known is None and (delta.index is not None or delta.name):
-            if not delta.name:
-                raise InvalidAnswer("a tool call of the answer has no name")
-            known = self.count
-            self.count += 1
-            self._empty.add(known)
-            if delta.index is not None:
-                self._numbers[delta.index] = known
-            delta = msgspec.structs.replace(delta, id=delta.id or f"call_{known}")
-        elif known is None:
-            known = self.count - 1  # without a number it goes on with the last one
-            if known < 0:
-                raise InvalidAnswer("a tool call of the answer has no name")
-        if delta.arguments:
-            self._empty.discard(known)
-        return msgspec.structs.replace(delta, index=known)
-
-
-def _joined(deltas: list[ToolCallDelta]) -> list[ToolCallDelta]:
-    """Return the deltas of one piece, those of the same call as one."""
-    found: dict[int | None, ToolCallDelta] = {}
-    for delta in deltas:
-        before = found.get(delta.index)
-        found[delta.index] = (
-            delta if before is None else msgspec.structs.replace(before, arguments=before.arguments + delta.arguments)
-        )
-    return list(found.values())
 
 
 async def _events(adapter: Adapter, answer: Answer, bytes_max: int) -> AsyncGenerator[Piece]:

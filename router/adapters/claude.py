@@ -6,7 +6,8 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 
-from router.adapters.base import Adapter, Piece, Prompt, arguments_of, counted, decoded, given, named, turns
+from router.adapters.base import Adapter, Piece, Prompt, counted, decoded, given, named, spoken
+from router.adapters.calls import arguments_of, whole_calls
 from router.adapters.failures import said
 from router.errors import InvalidAnswer, ProviderOverloaded, RateLimited
 from router.models import ImagePart, Message, ModelType, NamedTool, StopReason, Tool, ToolCallDelta, Usage
@@ -77,12 +78,14 @@ class ClaudeAdapter(Adapter):
     """The Anthropic API. One adapter serves many streams, so what one stream needs is in its pieces."""
 
     model_type: ClassVar[ModelType] = ModelType.CLAUDE
+    auth = (("x-api-key", "{key}"), ("anthropic-version", _VERSION))
+    health_path = "/v1/models"
 
     def target(self, prompt: Prompt) -> tuple[str, Any]:
         """See Adapter. System turns go to `system`, the rest to `messages`."""
         body = given(
             model=prompt.model,
-            messages=_messages(prompt),
+            messages=spoken(prompt, "content", _turn, _result),
             max_tokens=prompt.max_tokens,
             stream=prompt.stream,
             system="\n\n".join(turn.text for turn in prompt.messages if turn.role == "system") or None,
@@ -98,14 +101,6 @@ class ClaudeAdapter(Adapter):
             body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         return "/v1/messages", body
 
-    def auth_headers(self) -> tuple[tuple[str, str], ...]:
-        """See Adapter."""
-        return (("x-api-key", self._api_key.reveal()), ("anthropic-version", _VERSION))
-
-    def health_path(self) -> str:
-        """See Adapter."""
-        return "/v1/models"
-
     def parse(self, body: bytes) -> Piece:
         """See Adapter."""
         message = decoded(body, _Message, "the message")
@@ -113,11 +108,8 @@ class ClaudeAdapter(Adapter):
         if stop is None:
             raise InvalidAnswer("the message has no known stop_reason")
         text = "".join(block.text for block in message.content if block.type == "text")
-        calls = tuple(
-            ToolCallDelta(index=None, id=block.id, name=block.name, arguments=bytes(block.input).decode())
-            for block in message.content
-            if block.type == "tool_use"
-        )
+        used = ((block.id, block.name, block.input) for block in message.content if block.type == "tool_use")
+        calls = whole_calls(used, body)
         usage = _usage(message.usage)
         return Piece(text=text, tool_calls=calls, stop_reason=stop, usage=usage, model=named(message.model))
 
@@ -155,19 +147,12 @@ def _of_block(event: _Event) -> Piece | None:
     return None
 
 
-def _messages(prompt: Prompt) -> list[dict[str, Any]]:
-    """Return the turns but the system's; the results of calls that were made at once are one turn of the user's."""
-    messages: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    for turn in turns(prompt):
-        if turn.role == "tool":
-            if not results:
-                messages.append({"role": "user", "content": results})
-            results.append({"type": "tool_result", "tool_use_id": turn.tool_call_id, "content": turn.text})
-        elif turn.role != "system":
-            results = []
-            messages.append({"role": turn.role, "content": _content(turn)})
-    return messages
+def _turn(turn: Message) -> dict[str, Any]:
+    return {"role": turn.role, "content": _content(turn)}
+
+
+def _result(turn: Message) -> dict[str, Any]:
+    return {"type": "tool_result", "tool_use_id": turn.tool_call_id, "content": turn.text}
 
 
 def _content(turn: Message) -> str | list[dict[str, Any]]:

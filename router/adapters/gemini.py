@@ -7,23 +7,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from router.adapters.base import (
-    Adapter,
-    Piece,
-    Prompt,
-    arguments_of,
-    counted,
-    decoded,
-    given,
-    invented_id,
-    named,
-    tool_names,
-    turns,
-)
+from router.adapters.base import Adapter, Piece, Prompt, counted, decoded, given, named, spoken
+from router.adapters.calls import arguments_of, tool_names, whole_calls
 from router.adapters.failures import said
 from router.capabilities import image_type
 from router.errors import InvalidAnswer
-from router.models import ImagePart, JsonFormat, Message, ModelType, NamedTool, StopReason, Tool, ToolCallDelta, Usage
+from router.models import ImagePart, JsonFormat, Message, ModelType, NamedTool, StopReason, Tool, Usage
 
 __all__ = ["GeminiAdapter"]
 
@@ -85,6 +74,8 @@ class GeminiAdapter(Adapter):
     """The Gemini API. The key travels in a header, never in the URL, so that no log can hold it."""
 
     model_type: ClassVar[ModelType] = ModelType.GEMINI
+    auth = (("x-goog-api-key", "{key}"),)
+    health_path = "/v1beta/models"
 
     def target(self, prompt: Prompt) -> tuple[str, Any]:
         """See Adapter. System turns go to `systemInstruction`; the assistant is called `model`."""
@@ -112,14 +103,6 @@ class GeminiAdapter(Adapter):
         method = "streamGenerateContent?alt=sse" if prompt.stream else "generateContent"
         return f"/v1beta/models/{quote(prompt.model, safe='')}:{method}", body
 
-    def auth_headers(self) -> tuple[tuple[str, str], ...]:
-        """See Adapter."""
-        return (("x-goog-api-key", self._api_key.reveal()),)
-
-    def health_path(self) -> str:
-        """See Adapter."""
-        return "/v1beta/models"
-
     def parse(self, body: bytes) -> Piece:
         """See Adapter."""
         piece = _piece(decoded(body, _Response, "the response"), body)
@@ -133,23 +116,16 @@ class GeminiAdapter(Adapter):
 
 
 def _contents(prompt: Prompt) -> list[dict[str, Any]]:
-    """Return the turns but the system's; the results of calls that were made at once are one turn of the user's."""
     names = tool_names(prompt.messages)
-    contents: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    for turn in turns(prompt):
-        if turn.role == "tool":
-            if not results:
-                contents.append({"role": "user", "parts": results})
-            name = names.get(turn.tool_call_id, turn.tool_call_id)
-            response = {"id": turn.tool_call_id, "name": name, "response": {"output": turn.text}}
-            results.append({"functionResponse": response})
-        elif turn.role != "system":
-            results = []
-            contents.append(
-                {"role": "model" if turn.role == "assistant" else "user", "parts": _parts(turn, prompt.model)}
-            )
-    return contents
+
+    def say(turn: Message) -> dict[str, Any]:
+        return {"role": "model" if turn.role == "assistant" else "user", "parts": _parts(turn, prompt.model)}
+
+    def result(turn: Message) -> dict[str, Any]:
+        name = names.get(turn.tool_call_id, turn.tool_call_id)
+        return {"functionResponse": {"id": turn.tool_call_id, "name": name, "response": {"output": turn.text}}}
+
+    return spoken(prompt, "parts", say, result)
 
 
 def _parts(turn: Message, model: str) -> list[dict[str, Any]]:
@@ -201,21 +177,14 @@ def _piece(response: _Response, data: bytes) -> Piece:
         blocked = response.prompt_feedback is not None and response.prompt_feedback.block_reason is not None
         return Piece(usage=usage, stop_reason="content_filter" if blocked else None)
     candidate = response.candidates[0]
-    called = [part.function_call for part in candidate.content.parts if part.function_call is not None]
+    calls = [call for part in candidate.content.parts if (call := part.function_call) is not None]
     return Piece(
         text="".join(part.text for part in candidate.content.parts if not part.thought),
-        tool_calls=tuple(
-            ToolCallDelta(index=None, id=call.id or invented_id(data, n), name=call.name, arguments=_json(call.args))
-            for n, call in enumerate(called)
-        ),
+        tool_calls=whole_calls(((call.id, call.name, call.args) for call in calls), data) if calls else (),
         stop_reason=_STOP.get(candidate.finish_reason or ""),
         usage=usage,
         model=named(response.model_version),
     )
-
-
-def _json(args: msgspec.Raw) -> str:
-    return bytes(args).decode()
 
 
 def _usage(counts: _UsageMetadata | None) -> Usage | None:

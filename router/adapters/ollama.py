@@ -6,19 +6,8 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from router.adapters.base import (
-    Adapter,
-    Piece,
-    Prompt,
-    arguments_of,
-    counted,
-    decoded,
-    given,
-    invented_id,
-    named,
-    tool_names,
-    turns,
-)
+from router.adapters.base import Adapter, Piece, Prompt, counted, decoded, given, named, turns
+from router.adapters.calls import arguments_of, tool_names, whole_calls
 from router.adapters.failures import said
 from router.errors import InvalidAnswer
 from router.models import Message, ModelType, StopReason, Tool, ToolCallDelta, Usage
@@ -58,6 +47,7 @@ class OllamaAdapter(Adapter):
     """A local Ollama server. It takes no key; its streams are lines of JSON."""
 
     model_type: ClassVar[ModelType] = ModelType.LOCAL
+    health_path = "/api/version"
     stream_format: ClassVar[Literal["sse", "lines"]] = "lines"
     stream_type: ClassVar[str] = "application/x-ndjson"
 
@@ -84,14 +74,6 @@ class OllamaAdapter(Adapter):
             tools=[_tool(tool) for tool in prompt.tools] if prompt.tool_choice != "none" and prompt.tools else None,
             format=None if form is None else form.schema or "json",
         )
-
-    def auth_headers(self) -> tuple[tuple[str, str], ...]:
-        """See Adapter."""
-        return ()
-
-    def health_path(self) -> str:
-        """See Adapter."""
-        return "/api/version"
 
     def parse(self, body: bytes) -> Piece:
         """See Adapter."""
@@ -127,15 +109,10 @@ def _tool(tool: Tool) -> dict[str, Any]:
 def _piece(line: _Line, data: bytes) -> Piece:
     if line.error is not None:
         raise InvalidAnswer(f"ollama reported an error in its answer: {said(line.error)}")
-    calls = tuple(
-        ToolCallDelta(
-            index=None,
-            id=call.id or invented_id(data, n),
-            name=call.function.name,
-            arguments=bytes(call.function.arguments).decode(),
-        )
-        for n, call in enumerate(line.message.tool_calls or ())
-    )
+    calls: tuple[ToolCallDelta, ...] = ()
+    if line.message.tool_calls:
+        functions = ((call.id, call.function.name, call.function.arguments) for call in line.message.tool_calls)
+        calls = whole_calls(functions, data)
     stop = usage = None
     if line.done:
         stop = _STOP.get(line.done_reason or "", "stop")

@@ -65,6 +65,8 @@ class OpenAIAdapter(Adapter):
     """The OpenAI API, or anything that speaks it."""
 
     model_type: ClassVar[ModelType] = ModelType.OPENAI
+    auth = (("authorization", "Bearer {key}"),)
+    health_path = "/v1/models"
 
     def target(self, prompt: Prompt) -> tuple[str, Any]:
         """See Adapter."""
@@ -91,14 +93,6 @@ class OpenAIAdapter(Adapter):
         if prompt.json_format is not None:
             body["response_format"] = _format(prompt.json_format)
         return "/v1/chat/completions", body
-
-    def auth_headers(self) -> tuple[tuple[str, str], ...]:
-        """See Adapter."""
-        return (("authorization", f"Bearer {self._api_key.reveal()}"),)
-
-    def health_path(self) -> str:
-        """See Adapter."""
-        return "/v1/models"
 
     def parse(self, body: bytes) -> Piece:
         """See Adapter."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,8 +10,8 @@ from typing import Any, cast
 import msgspec
 
 from router.errors import ConfigurationError
-from router.settings import parse_seconds
-from router.sources import read_config, read_dotenv
+from router.settings import environment_with, parse_seconds
+from seawall.config_file import read_config
 
 __all__ = ["NAMES", "GatewaySettings"]
 
@@ -55,8 +54,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         The environment wins over `.env`, and that over the file. Raises ConfigurationError with every violation.
         """
         values: dict[str, object] = {}
-        said = read_dotenv(dotenv) if dotenv is not None and dotenv.is_file() else {}
-        said.update(os.environ if environment is None else environment)
+        said = environment_with(environment, dotenv)
         file = path or (Path(said["SEAWALL_CONFIG"]) if said.get("SEAWALL_CONFIG") else None)
         problems: list[str] = []
         section: Mapping[str, object] = read_config(file).gateway if file is not None else {}

@@ -17,6 +17,7 @@ from router.errors import ConfigurationError
 from router.events import Event
 from router.settings import Settings
 from router.transport import Transport
+from seawall.config_file import load_settings
 from seawall.gateway.config import GatewaySettings
 from seawall.gateway.workers import WORKERS_MAX, check_budget, follow_supervisor, listen, supervise
 from seawall.journal.writer import EventWriter
@@ -87,7 +88,7 @@ def serve(
     # A supervisor of workers must not load what only they need.
     import uvicorn  # noqa: PLC0415
 
-    from router.hybrid import HybridRouter  # noqa: PLC0415
+    from seawall.equipped import EquippedRouter  # noqa: PLC0415
     from seawall.gateway.app import create_app  # noqa: PLC0415
     from seawall.gateway.corked import CorkedProtocol  # noqa: PLC0415
     from seawall.gateway.metrics import Board, Metrics  # noqa: PLC0415
@@ -100,7 +101,7 @@ def serve(
     worker = f"gateway-{os.getpid()}"
 
     app = create_app(
-        lambda: HybridRouter(settings, transport=_transport(gateway), sink=sink, worker=worker),
+        lambda: EquippedRouter(settings, transport=_transport(gateway), sink=sink, worker=worker),
         gateway,
         is_draining=lambda: server.should_exit,
         metrics=metrics,
@@ -145,7 +146,7 @@ def _settings(config: Path | None) -> tuple[Settings, GatewaySettings]:
     problems: list[str] = []
     settings = gateway = None
     try:
-        settings = Settings.load(config)
+        settings = load_settings(config)
     except ConfigurationError as error:
         problems += error.problems
     try:

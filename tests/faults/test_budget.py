@@ -19,8 +19,8 @@ from faults import registry
 from faults.base import FaultError, Undo
 from faults.budget import BudgetFault, read_back
 from router.budget import Reservation, Standing, day_of
-from router.redis_store import RedisBudgetStore
 from seawall.processes import free_port
+from seawall.stores.redis_store import RedisBudgetStore
 from seawall.toolchain import resolve
 
 pytestmark = pytest.mark.real

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import ConfigurationError
-from router.settings import Settings
+from seawall.config_file import load_settings
 from seawall.gateway.config import GatewaySettings
 from seawall.gateway.serve import main
 
@@ -59,7 +59,7 @@ def test_file_of_the_documentation_is_one(tmp_path: Path) -> None:
     page = Path(__file__).parents[2] / "docs" / "how-to" / "gateway.md"
     file = tmp_path / "router.yaml"
     file.write_text(page.read_text().partition("```yml\n")[2].partition("```")[0])
-    assert Settings.load(file, {}, dotenv=None).budget_store == "sqlite"
+    assert load_settings(file, {}, dotenv=None).budget_store == "sqlite"
     assert GatewaySettings.load(file, {}, dotenv=None).drain_timeout_s == 20.0
 
 

@@ -10,10 +10,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import format_trace_id
 
 from router.hybrid import HybridRouter
-from router.telemetry import OpenTelemetry
 from router.testing import ScriptedTransport, test_settings
 from seawall.gateway.app import create_app
 from seawall.gateway.config import GatewaySettings
+from seawall.telemetry import OpenTelemetry
 
 BODY = {"messages": [{"role": "user", "content": "hi"}]}
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -24,8 +24,8 @@ from router.events import Event
 from router.ledger import Ledger
 from router.models import ModelType, Usage
 from router.pricing import cost_micro_usd, price_of, reservation_micro_usd
-from router.redis_store import RedisBudgetStore
-from router.sqlite_store import SqliteBudgetStore
+from seawall.stores.redis_store import RedisBudgetStore
+from seawall.stores.sqlite_store import SqliteBudgetStore
 
 AT_ONCE = 64
 PROMPT_TOKENS = 1000

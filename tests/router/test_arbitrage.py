@@ -6,7 +6,7 @@ import pytest
 
 from router import Message, ModelType, Request
 from router.arbitrage import Rule, choose_model, default_rules
-from router.catalogue import resolve
+from router.catalogue import default_catalogue
 from router.testing import ScriptedTransport, scripted_router, test_settings
 
 LONG = "word " * 30
@@ -39,7 +39,7 @@ def test_rules_are_data() -> None:
 def test_every_rule_names_a_known_model() -> None:
     """No rule of the data file leads to a model that nobody knows."""
     for rule in default_rules():
-        resolve(rule.model, "llama3")
+        default_catalogue().resolve(rule.model, "llama3")
 
 
 async def test_only_auto_is_arbitrated() -> None:

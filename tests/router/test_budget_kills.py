@@ -27,8 +27,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from router.budget import BudgetStore, Reservation, day_of
-from router.redis_store import RedisBudgetStore
-from router.sqlite_store import SqliteBudgetStore
+from seawall.stores.redis_store import RedisBudgetStore
+from seawall.stores.sqlite_store import SqliteBudgetStore
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 

@@ -6,10 +6,11 @@ import pytest
 
 from router.budget import MemoryBudgetStore
 from router.errors import ConfigurationError, SecurityError
-from router.redis_store import RedisBudgetStore
 from router.settings import Settings
 from router.testing import ScriptedTransport, scripted_router, test_settings
 from router.transport import Call, Timeouts
+from seawall.equipped import EquippedRouter
+from seawall.stores.redis_store import RedisBudgetStore
 
 WORD = "hidden-word"
 
@@ -83,10 +84,18 @@ def test_air_gap_lets_http_through_to_listed_origins_only() -> None:
             send(url)
 
 
-def test_router_makes_the_store_that_the_settings_name() -> None:
-    """Memory by default; Redis with its timeout when it is named; a store that is passed wins and stays its owner's."""
-    assert isinstance(scripted_router(ScriptedTransport({}))._own_store, MemoryBudgetStore)
+def test_equipped_router_makes_the_store_that_the_settings_name() -> None:
+    """Memory by default; Redis with its timeout when it is named."""
+    transport = ScriptedTransport({})
+    assert isinstance(EquippedRouter(test_settings(), transport=transport)._store, MemoryBudgetStore)
     settings = test_settings(budget_store="redis", budget_store_timeout="100ms")
-    router = scripted_router(ScriptedTransport({}), settings=settings)
-    assert isinstance(router._own_store, RedisBudgetStore)
-    assert router._own_store._timeout_s == 0.1
+    store = EquippedRouter(settings, transport=transport)._store
+    assert isinstance(store, RedisBudgetStore)
+    assert store._timeout_s == 0.1
+
+
+@pytest.mark.parametrize("store", ["redis", "sqlite"])
+def test_router_never_keeps_its_own_books_where_others_are_asked_for(store: str) -> None:
+    """A router whose settings name a store outside of it, and that was passed none, refuses to begin."""
+    with pytest.raises(ConfigurationError, match="EquippedRouter"):
+        scripted_router(ScriptedTransport({}), settings=test_settings(budget_store=store))

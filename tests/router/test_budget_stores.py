@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
 from router.budget import REMEMBERED_S, BudgetStore, MemoryBudgetStore, Reservation, Standing, day_before, day_of
-from router.redis_store import RedisBudgetStore
-from router.sqlite_store import SqliteBudgetStore
+from seawall.stores.redis_store import RedisBudgetStore
+from seawall.stores.sqlite_store import SqliteBudgetStore
 
 _T = TypeVar("_T")
 MakeStore = Callable[[], BudgetStore]

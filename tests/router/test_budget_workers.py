@@ -15,12 +15,12 @@ import pytest
 from router.budget import MemoryBudgetStore, Reservation, day_of
 from router.errors import AllCloudsDownError, BudgetExceeded, ConnectFailed
 from router.events import Skip, Spend
-from router.hybrid import HybridRouter
 from router.models import Message, ModelType, Request
 from router.pricing import price_of, prompt_tokens_max, reservation_micro_usd
-from router.redis_store import RedisBudgetStore
 from router.testing import Answering, CapturedEvents, ScriptedTransport, test_settings
 from router.transport import Answer, Call
+from seawall.equipped import EquippedRouter
+from seawall.stores.redis_store import RedisBudgetStore
 
 pytestmark = pytest.mark.real
 
@@ -54,10 +54,12 @@ class GatedTransport(ScriptedTransport):
             yield answer
 
 
-def router_on(server: Server, transport: ScriptedTransport, events: CapturedEvents, **settings: object) -> HybridRouter:
+def router_on(
+    server: Server, transport: ScriptedTransport, events: CapturedEvents, **settings: object
+) -> EquippedRouter:
     """Return a router whose budget is in this Redis, made from its settings."""
     values: dict[str, object] = {"budget_store": "redis", "redis_url": server.url, "latency_limit": 0}
-    return HybridRouter(test_settings(**(values | settings)), transport=transport, sink=events)
+    return EquippedRouter(test_settings(**(values | settings)), transport=transport, sink=events)
 
 
 def today() -> str:
@@ -79,7 +81,7 @@ async def test_a_cap_worth_20_admits_20_of_64_at_two_routers(kind: str, quick_re
         latency_limit=0,
     )
     shared = MemoryBudgetStore() if kind == "memory" else None  # within one process, all that memory can be shared by
-    routers = [HybridRouter(settings, transport=transport, sink=events, budget_store=shared) for _ in range(2)]
+    routers = [EquippedRouter(settings, transport=transport, sink=events, budget_store=shared) for _ in range(2)]
     replies = await asyncio.gather(*(routers[n % 2].complete(REQUEST) for n in range(64)))
     assert [reply.text for reply in replies] == ["ok"] * 64
     assert sum(reply.provider is ModelType.OPENAI for reply in replies) == 20

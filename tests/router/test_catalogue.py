@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.arbitrage import AUTO
-from router.catalogue import Choice, known_models, model_at, resolve
+from router.catalogue import Choice, default_catalogue
 from router.errors import RequestError
 from router.models import ModelType
 from router.pricing import price_of
@@ -21,11 +21,11 @@ def _table() -> dict[str, Any]:
     return msgspec.json.decode(files("router").joinpath("data/models.json").read_bytes())
 
 
-@pytest.mark.parametrize("name", [name for name in known_models() if name != AUTO])
+@pytest.mark.parametrize("name", [name for name in default_catalogue().names() if name != AUTO])
 @pytest.mark.parametrize("provider", list(ModelType))
 def test_every_name_has_a_model_with_a_price_everywhere(name: str, provider: ModelType) -> None:
     """Whatever is asked for, each provider has a stand-in, and it has a price or is local."""
-    model = model_at(provider, resolve(name, "llama3"), "llama3")
+    model = default_catalogue().model_at(provider, default_catalogue().resolve(name, "llama3"), "llama3")
     assert model
     assert price_of(provider, model) is not None
 
@@ -55,10 +55,10 @@ def test_table_is_whole() -> None:
 @pytest.mark.parametrize("provider", list(ModelType))
 def test_provider_name_means_its_default_model(provider: ModelType) -> None:
     """`gemini` is Gemini's default model, `local` the one of OLLAMA_MODEL."""
-    choice = resolve(provider, "mistral")
+    choice = default_catalogue().resolve(provider, "mistral")
     assert choice == Choice(provider, None, None)
     expected = _table()["defaults"][provider] or "mistral"
-    assert model_at(provider, choice, "mistral") == expected
+    assert default_catalogue().model_at(provider, choice, "mistral") == expected
 
 
 @pytest.mark.parametrize(
@@ -74,18 +74,18 @@ def test_provider_name_means_its_default_model(provider: ModelType) -> None:
 )
 def test_failover_keeps_the_tier(name: str, provider: ModelType, model: str, stand_in: str) -> None:
     """A large model is stood in for by a large one, a small one by a small one."""
-    choice = resolve(name, "my-own")
-    assert (choice.provider, model_at(provider, choice, "my-own")) == (provider, model)
-    assert model_at(ModelType.CLAUDE, choice, "my-own") == stand_in
+    choice = default_catalogue().resolve(name, "my-own")
+    assert (choice.provider, default_catalogue().model_at(provider, choice, "my-own")) == (provider, model)
+    assert default_catalogue().model_at(ModelType.CLAUDE, choice, "my-own") == stand_in
     if provider is not ModelType.LOCAL:
-        assert model_at(ModelType.LOCAL, choice, "my-own") == "my-own"
+        assert default_catalogue().model_at(ModelType.LOCAL, choice, "my-own") == "my-own"
 
 
 @given(name=st.text(max_size=40))
 def test_unknown_name_is_a_request_error(name: str) -> None:
     """A name that nobody knows is 404, and the message lists those that are known."""
-    if name in known_models():
+    if name in default_catalogue().names():
         return
     with pytest.raises(RequestError, match=r"unknown model .* known are gemini, claude") as caught:
-        resolve(name, "llama3")
+        default_catalogue().resolve(name, "llama3")
     assert caught.value.status == 404

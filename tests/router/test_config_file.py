@@ -12,6 +12,7 @@ from router import Message, ModelType, Request
 from router.errors import ConfigurationError
 from router.settings import Settings
 from router.testing import ScriptedTransport, scripted_router, test_settings
+from seawall.config_file import load_settings
 
 KEY = "sk-not-to-be-seen"
 WHOLE = """\
@@ -45,7 +46,7 @@ def _write(folder: Path, text: str) -> Path:
 
 
 def _load(path: Path, **environment: str) -> Settings:
-    return Settings.load(path, {"OPENAI_EU_KEY": KEY, **environment}, dotenv=None)
+    return load_settings(path, {"OPENAI_EU_KEY": KEY, **environment}, dotenv=None)
 
 
 def test_file_says_everything(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_environment_wins_over_dotenv_and_that_over_the_file(tmp_path: Path) -> 
     path = _write(tmp_path, "idle_timeout: 1s\nconnect_timeout: 1s\nfirst_byte_timeout: 1s\n")
     dotenv = tmp_path / ".env"
     dotenv.write_text(f"SEAWALL_CONFIG={path}\nCONNECT_TIMEOUT=2s\nFIRST_BYTE_TIMEOUT=2s\n", encoding="utf-8")
-    settings = Settings.from_environment({"FIRST_BYTE_TIMEOUT": "3s"}, dotenv=dotenv)
+    settings = load_settings(None, {"FIRST_BYTE_TIMEOUT": "3s"}, dotenv=dotenv)
     assert (settings.idle_timeout, settings.connect_timeout, settings.first_byte_timeout) == (1.0, 2.0, 3.0)
 
 

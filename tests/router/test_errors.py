@@ -89,6 +89,6 @@ def test_only_a_connection_that_was_never_made_has_sent_nothing() -> None:
 
 
 def test_only_our_own_settings_do_not_count_against_a_provider() -> None:
-    """A refused key and an unknown model say nothing about a provider's health; all else does."""
+    """A refused key, an unknown model and what a model cannot do say nothing about a provider's health."""
     uncounted = {cls.__name__ for cls in CLASSES if issubclass(cls, ProviderError) and not cls.counts}
-    assert uncounted == {"AuthenticationFailed", "ModelNotFound"}
+    assert uncounted == {"AuthenticationFailed", "ModelNotFound", "Unsupported"}

@@ -16,9 +16,9 @@ import pytest
 
 from router.budget import BudgetStore, Reservation, Standing, day_of
 from router.errors import BudgetStoreDown, ConfigurationError
-from router.hybrid import HybridRouter
-from router.redis_store import CONNECTIONS_MAX, RedisBudgetStore
 from router.testing import test_settings
+from seawall.equipped import EquippedRouter
+from seawall.stores.redis_store import CONNECTIONS_MAX, RedisBudgetStore
 
 pytestmark = pytest.mark.real
 
@@ -252,7 +252,7 @@ async def test_password_opens_and_is_never_told(redis_server: Server) -> None:
 
 def test_without_the_package_the_setting_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """BUDGET_STORE=redis without the extra is a configuration error that names it."""
-    monkeypatch.delitem(sys.modules, "router.redis_store")
+    monkeypatch.delitem(sys.modules, "seawall.stores.redis_store")
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     with pytest.raises(ConfigurationError, match=r"seawall\[redis\]"):
-        HybridRouter(test_settings(budget_store="redis"))
+        EquippedRouter(test_settings(budget_store="redis"))

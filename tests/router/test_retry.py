@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router import AllCloudsDownError, HybridRouter, Message, ModelType, Request
 from router.errors import ConnectFailed, SeawallError
 from router.events import Attempt, Skip
-from router.retry import RetryBudget, RetryOptions
+from router.retry import RetryBudget
 from router.testing import Answering, CapturedEvents, FakeClock, ScriptedTransport, scripted_router, test_settings
 
 DEAD = [Answering(status=500)]
@@ -38,13 +38,13 @@ async def _storm(router: HybridRouter, *, requests: int, clients: int) -> int:
 
 def test_bucket_begins_full_and_is_empty_after_its_burst() -> None:
     """As many extra attempts as were saved up, and not one more."""
-    budget = RetryBudget(RetryOptions(ratio=0.2, per_second=0, burst=3), now_s=0.0)
+    budget = RetryBudget(ratio=0.2, per_second=0, burst=3, now_s=0.0)
     assert [budget.withdraw(0.0) for _ in range(4)] == [True, True, True, False]
 
 
 def test_good_answers_and_time_pay_for_extra_attempts() -> None:
     """Five good answers at 20 % buy one; so does the time that the floor needs."""
-    budget = RetryBudget(RetryOptions(ratio=0.2, per_second=2.0, burst=1), now_s=0.0)
+    budget = RetryBudget(ratio=0.2, per_second=2.0, burst=1, now_s=0.0)
     assert budget.withdraw(0.0)
     for _ in range(4):
         budget.deposit()
@@ -59,8 +59,7 @@ def test_good_answers_and_time_pay_for_extra_attempts() -> None:
 @given(st.lists(st.one_of(st.just("good"), st.floats(0, 2)), max_size=200))
 def test_extra_attempts_are_bounded_by_what_was_paid(steps: list[str | float]) -> None:
     """Whatever the order: at most the burst, the share of the good answers and the floor's time."""
-    options = RetryOptions(ratio=0.2, per_second=3.0, burst=5)
-    budget, now_s, good, taken = RetryBudget(options, now_s=0.0), 0.0, 0, 0
+    budget, now_s, good, taken = RetryBudget(ratio=0.2, per_second=3.0, burst=5, now_s=0.0), 0.0, 0, 0
     for step in steps:
         if isinstance(step, str):
             budget.deposit()

@@ -13,10 +13,10 @@ import pytest
 
 from router.breaker import Breaker, BreakerOptions, BreakerState
 from router.events import BreakerChange
-from router.hybrid import HybridRouter
 from router.models import Message, ModelType, Request
-from router.shared_breaker import SYNC_EVERY_S
 from router.testing import Answering, CapturedEvents, ScriptedTransport, test_settings
+from seawall.equipped import EquippedRouter
+from seawall.shared_breakers import SYNC_EVERY_S
 
 Server = Any  # a Redis of the test's own: see conftest.py
 RECOVERY_S = 0.5
@@ -38,7 +38,7 @@ class Worker:
             "latency_limit": 0,
             "circuit_breaker_recovery_timeout": RECOVERY_S,
         }
-        self.router = HybridRouter(
+        self.router = EquippedRouter(
             test_settings(**(values | settings)), transport=self.transport, sink=self.events, worker="same name"
         )
 
@@ -200,7 +200,7 @@ async def test_each_goes_on_alone_when_redis_dies(redis_server: Server) -> None:
         await one.ask()  # its own probe
         assert len(one.transport.times_s) == 4
         redis_server.start("--appendonly", "yes", "--appendfsync", "always")
-        await until(lambda: one.router._breakers is not None and one.router._breakers._in_touch)
+        await until(lambda: one.router._sharing is not None and one.router._sharing._in_touch)
         one.answer(UP)
         load = asyncio.create_task(one.keep_asking())
         await until(lambda: one.state == other.state == "closed")

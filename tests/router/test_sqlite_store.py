@@ -14,7 +14,7 @@ import pytest
 
 from router.budget import REMEMBERED_S, Reservation, Standing, day_of
 from router.errors import BudgetStoreDown, ConfigurationError
-from router.sqlite_store import SqliteBudgetStore
+from seawall.stores.sqlite_store import SqliteBudgetStore
 
 LIMIT = 10**9
 TIMEOUT_S = 0.2

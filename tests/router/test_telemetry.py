@@ -19,8 +19,9 @@ from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_tra
 from router.errors import AllCloudsDownError, ConfigurationError
 from router.hybrid import HybridRouter
 from router.models import Message, Request
-from router.telemetry import OpenTelemetry
 from router.testing import Answering, CapturedEvents, ScriptedTransport, test_settings
+from seawall.equipped import EquippedRouter
+from seawall.telemetry import OpenTelemetry
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REQUEST = Request(messages=(Message(role="user", content="hi"),), request_id="r1")
@@ -209,7 +210,7 @@ def test_off_loads_nothing() -> None:
         "import sys; from router.hybrid import HybridRouter; from router.chain import answer; "
         "from router.settings import Settings; router = HybridRouter(Settings()); "
         "assert router._answer is answer; "
-        "assert not {'opentelemetry', 'router.telemetry'} & set(sys.modules)"
+        "assert not {'opentelemetry', 'router.telemetry', 'seawall'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
@@ -218,9 +219,9 @@ def test_air_gap_refuses_an_exporter_outside(monkeypatch: pytest.MonkeyPatch) ->
     """With AIRGAP_MODE the exporter's endpoint must be on this machine or listed; the message names the variable."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.example:4318")
     with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_ENDPOINT"):
-        HybridRouter(test_settings(telemetry="otel", airgap_mode=True), transport=ScriptedTransport({}))
-    HybridRouter(
+        EquippedRouter(test_settings(telemetry="otel", airgap_mode=True), transport=ScriptedTransport({}))
+    EquippedRouter(
         test_settings(telemetry="otel", airgap_mode=True, airgap_allow="collector.example"),
         transport=ScriptedTransport({}),
     )
-    HybridRouter(test_settings(telemetry="otel"), transport=ScriptedTransport({}))
+    EquippedRouter(test_settings(telemetry="otel"), transport=ScriptedTransport({}))

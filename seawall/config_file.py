@@ -1,4 +1,8 @@
-"""Where settings are written down: a `.env` file, and a configuration file in YAML (or JSON, which is YAML too)."""
+"""
+The configuration file: settings of router and gateway in YAML (or JSON, which is YAML too).
+
+The gateway and `seawall.equipped.EquippedRouter` read the one that SEAWALL_CONFIG names.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ from typing import Any, cast
 import msgspec
 
 from router.errors import ConfigurationError
+from router.settings import Settings, environment_with, setting_names
 
-__all__ = ["ConfigFile", "read_config", "read_dotenv"]
+__all__ = ["ConfigFile", "load_settings", "read_config"]
 
 _BYTES_MAX = 256 * 1024
 
@@ -33,6 +38,30 @@ class ConfigFile(msgspec.Struct, frozen=True):
             line = self.lines.get(name) if name not in besides else None
             located.append(problem if line is None else f"{self.path}:{line}: {problem}")
         return ConfigurationError(*located)
+
+
+def load_settings(
+    path: Path | str | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    dotenv: Path | None = Path(".env"),
+) -> Settings:
+    """
+    Return the settings of a YAML file (None: the one that SEAWALL_CONFIG names), `.env` and the environment.
+
+    The environment wins over `.env`, and that over the file, whose section `gateway` is not for the router.
+    Raises ConfigurationError with every violation, and the line of the file where it stands there.
+    """
+    said = environment_with(environment, dotenv)
+    named = path or said.get("SEAWALL_CONFIG")
+    if not named:
+        return Settings.from_environment(said, dotenv=None)
+    file = read_config(Path(named))
+    values = {name: said[name.upper()] for name in setting_names() if name.upper() in said}
+    try:
+        return Settings.from_mapping({**file.router, **values}, environment=said)
+    except ConfigurationError as error:
+        raise file.located(error, besides=values) from None
 
 
 def read_config(path: Path) -> ConfigFile:
@@ -67,13 +96,3 @@ def read_config(path: Path) -> ConfigFile:
     if not isinstance(gateway, dict):
         raise ConfigurationError(f"{path}:{lines['gateway']}: gateway must be a table of settings, each `name: value`")
     return ConfigFile(str(path), values, cast("dict[str, object]", gateway), lines)
-
-
-def read_dotenv(path: Path) -> dict[str, str]:
-    """Return what a `.env` file says. Raises ConfigurationError for one that cannot be read."""
-    from dotenv import dotenv_values  # noqa: PLC0415 - only where there is a file
-
-    try:
-        return {key: value for key, value in dotenv_values(path).items() if value is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None

@@ -1,7 +1,7 @@
 """
 The budget of many workers in one Redis: one atomic script a step, one round trip before a call.
 
-Works on Redis 6.2 and later without modules. Needs the extra `seawall[redis]`; nothing else of the router imports this.
+Works on Redis 6.2 and later without modules. Needs the extra `seawall[redis]`; nothing of the router imports this.
 
 For a hard limit let Redis confirm a step only when it is on disk (`appendonly yes`, `appendfsync always`) and never
 drop a key (`maxmemory-policy noeviction`). With `appendfsync everysec` a crash of Redis forgets up to a second of
@@ -36,7 +36,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from router.budget import EXPIRED_PER_STEP_MAX, REMEMBERED_S, Reservation, Standing, day_before, day_of
 from router.errors import BudgetStoreDown
-from router.outage import Outage
+from seawall.stores.outage import Outage
 
 __all__ = ["RedisBudgetStore", "Script"]
 
@@ -49,7 +49,7 @@ _OPEN, _AMOUNTS, _CLOSED, _ADJUSTED = ":open", ":amounts", ":closed", ":adjusted
 
 
 class Script(msgspec.Struct, frozen=True):
-    """A script of `router/data`, and the name that Redis gives it."""
+    """A script beside this file, and the name that Redis gives it."""
 
     source: bytes
     sha: str
@@ -57,7 +57,7 @@ class Script(msgspec.Struct, frozen=True):
     @staticmethod
     def load(name: str) -> Script:
         """Read a script."""
-        source = files("router").joinpath(f"data/{name}.lua").read_bytes()
+        source = files("seawall.stores").joinpath(f"{name}.lua").read_bytes()
         return Script(source, hashlib.sha1(source).hexdigest())  # noqa: S324 - Redis's name for a script
 
 

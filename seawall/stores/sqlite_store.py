@@ -27,7 +27,7 @@ from typing import Any
 
 from router.budget import EXPIRED_PER_STEP_MAX, REMEMBERED_S, Reservation, Standing, day_before
 from router.errors import BudgetStoreDown, ConfigurationError
-from router.outage import Outage
+from seawall.stores.outage import Outage
 
 __all__ = ["SqliteBudgetStore"]
 

@@ -1,4 +1,4 @@
--- BudgetStore.settle in one atomic step; see router/redis_store.py for the keys.
+-- BudgetStore.settle in one atomic step; see seawall/stores/redis_store.py for the keys.
 local id, paid, forget, keep, today = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5], ARGV[6]
 local total = tonumber(redis.call('GET', KEYS[1]) or '0')
 local adjusted = 0

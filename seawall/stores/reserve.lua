@@ -1,4 +1,4 @@
--- BudgetStore.reserve in one atomic step; see router/redis_store.py for the keys.
+-- BudgetStore.reserve in one atomic step; see seawall/stores/redis_store.py for the keys.
 local id, micro, expires, limit = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local now, remembered, keep, most = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
 local expired = {}

@@ -26,7 +26,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from router.breaker import BreakerState
 from router.health import ProviderHealth
-from router.redis_store import Script
+from seawall.stores.redis_store import Script
 
 __all__ = ["SYNC_EVERY_S", "SharedBreakers"]
 

@@ -1,4 +1,4 @@
--- Tell and ask how all providers stand, in one atomic step; see router/shared_breaker.py for the keys.
+-- Tell and ask how all providers stand, in one atomic step; see seawall/shared_breakers.py for the keys.
 local me, lease_ms, ahead_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
