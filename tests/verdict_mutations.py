@@ -307,7 +307,7 @@ STUCK += " half-open"
 LIMIT, CLOSED = "spend never passes the limit", "every reservation is settled or expired once"
 SUM, WINDOW = "the total spent is the sum of the settlements", "no fault acts outside its window"
 ANSWERS, OPENED = "answers come from the attempt that the router names", "only failures of the provider open a breaker"
-WAITED = "no client sits through a retry-after"
+WAITED, WELL = "no client sits through a retry-after", "a provider that is well answers"
 SECRET = "no secret in any output"
 MET, DARK_MET = "fault throttle was in force and met", "fault dark was in force and met"
 TIMES, GENERATOR = "the load generator kept its times", "the load generator ended well"
@@ -323,13 +323,20 @@ BROKEN: dict[str, Broken] = {
     "disguised": Broken(outcome("disguised"), {DISGUISED, RATE}, "fail", "request 000300"),
     "cut": Broken(outcome("cut", problem="gap"), {CUT, RATE}, "fail", "the answer was cut: gap (at 15.000 s"),
     "hung": Broken(outcome("hung"), {HUNG, RATE}, "fail", "no end within the client's deadline"),
-    "error": Broken(outcome("error", status=502), {RATE}, "fail", "error: status 502 (at 15.000 s, request 000300)"),
+    "error": Broken(
+        outcome("error", status=502), {WELL, RATE}, "fail", "though local and claude and openai was well (at 15.000 s"
+    ),
     "duplicated": Broken(twice, {ONE_RECORD, COMPLETE}, "fail", "2 records of one request (at 15.000 s"),
     "lost": Broken(lost, {ONE_RECORD, COMPLETE}, "invalid", "no record of it (request 000300)"),
     "foreign": Broken(foreign, {ONE_RECORD}, "invalid", "no record of it (request 000300)"),
     "dropped": Broken(outcome("dropped"), {COMPLETE}, "invalid", "let it go: dropped (at 15.000 s, request 000300)"),
     "order": Broken(wrong_order, {ORDER}, "fail", "asked claude where the plan is gemini"),
-    "asked twice": Broken(asked_twice, {ORDER}, "fail", "claude was asked twice: claude → claude"),
+    "asked twice": Broken(
+        asked_twice,
+        {ORDER, "a provider cools down only when it asked for it", "every call is settled at its price"},
+        "fail",
+        "claude was asked twice: claude → claude",
+    ),
     "while open": Broken(
         called_while_open, {WHILE_OPEN, ALWAYS}, "fail", "gateway-100 called gemini, its breaker open since 9.202 s"
     ),

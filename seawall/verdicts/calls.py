@@ -206,5 +206,8 @@ def _died_with(case: Case, pair: Joined) -> bool:
     """Whether the attempt may be missing because its worker died, or the run, before it could be written."""
     if case.journal.end is None:
         return True
+    death = case.orphans.get(pair.call.request_id or "")
+    if death is not None and pair.call.arrival_ns <= death.at_ns:
+        return True  # on its way to the worker, an answer may outlast the call by as long as a fault holds it
     ends = (death.at_ns for death in case.deaths if death.is_bad)
     return any(pair.call.arrival_ns <= end_ns <= pair.call.end_ns + DYING_NS for end_ns in ends)

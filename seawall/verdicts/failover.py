@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from router.catalogue import resolve
+from router.catalogue import default_catalogue
 from router.errors import RequestError
 from router.models import FAILOVER_CHAIN
 from seawall.verdicts.case import Case
@@ -94,7 +94,7 @@ def wrong_order(
 
 def _provider_of(case: Case, model: str) -> str | None:
     try:
-        return str(resolve(model, case.setting("OLLAMA_MODEL", "llama3")).provider)
+        return str(default_catalogue().resolve(model, case.setting("OLLAMA_MODEL", "llama3")).provider)
     except RequestError:
         return None
 

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seawall.verdicts import answers, calls, failover, pauses, secrets, spending, transitions, undoing
+from seawall.verdicts import (
+    answers,
+    bookings,
+    calls,
+    conduct,
+    failover,
+    liveness,
+    pauses,
+    secrets,
+    spending,
+    transitions,
+    unbroken,
+    undoing,
+)
 from seawall.verdicts.case import Case
 from seawall.verdicts.model import Check
 
@@ -16,22 +29,39 @@ INVARIANTS: tuple[Callable[[Case], Check], ...] = (
     answers.not_cut,
     answers.not_hung,
     answers.refused_cleanly,
+    liveness.ends_in_time,
+    unbroken.the_unbroken_answers,
+    liveness.refused_at_once,
+    liveness.well_again,
+    liveness.first_bytes_in_time,
     failover.fails_over_in_order,
+    conduct.goes_on_at_once,
+    conduct.asks_for_what_was_asked,
+    conduct.leaves_a_stream_that_stops,
     calls.air_gap_holds,
     calls.no_call_while_open,
     calls.one_probe_at_a_time,
+    conduct.opens_at_its_threshold,
+    conduct.rests_for_its_time,
+    conduct.cools_down_for_whom_asked,
+    conduct.fast_only_when_measured_so,
     pauses.retry_after_is_not_waited_for,
     pauses.retry_after_is_obeyed,
+    conduct.calls_end_with_their_request,
     calls.calls_are_attempts,
     calls.successes_are_calls,
     calls.answers_are_successes,
+    conduct.no_broken_answer_is_good,
     transitions.transitions_are_legal,
     transitions.openings_have_failures,
     transitions.closings_have_a_probe,
     transitions.not_stuck,
+    liveness.nobody_rests_for_ever,
     spending.spend_within_limit,
     spending.reservations_are_closed,
     spending.total_is_the_sum,
+    bookings.paid_calls_are_reserved,
+    bookings.settled_at_their_price,
     undoing.faults_keep_their_windows,
     secrets.nothing_is_told,
 )

@@ -1,14 +1,15 @@
 """
 Whether anybody met a fault, by what the journal shows of the system under test. Pure.
 
-A fault counts from the moment it was proven to be in force. Two kinds are a proof of their own and count from their
+A fault counts from the moment it was proven to be in force. Three kinds are a proof of their own and count from their
 injection: a provider's misbehaviour, which the provider itself notes on each call that it took (after a `Retry-After`
-the first may be the only one), and harm to a process, which is done at once.
+the first may be the only one), harm to a process, which is done at once, and `down`, which breaks at once what is under
+way (and a breaker that this opens lets nobody meet the rest of it).
 
 | target | met by |
 | --- | --- |
 | a provider, `respond` | a call that bears the fault's mark: with an injection rate overlapping proves nothing |
-| a provider, `toxic` | a call or an attempt at it |
+| a provider, `toxic` | a call or an attempt at it; of `down` before its proof, an attempt that failed |
 | redis, budget | a step of the budget, or a provider left out for its sake |
 | gateway | a request |
 | toxiproxy | an attempt at any provider |
@@ -38,7 +39,7 @@ def in_force(interval: FaultInterval, last_ns: int) -> Span:
 def touching_span(spec: FaultSpec | None, interval: FaultInterval, last_ns: int) -> Span:
     """Return the time in which somebody can have met a fault."""
     span = in_force(interval, last_ns)
-    proves_itself = spec is not None and (spec.respond is not None or spec.process is not None)
+    proves_itself = spec is not None and (spec.respond is not None or spec.process is not None or _is_down(spec))
     if interval.active_ns is None or interval.injected_ns is None or not proves_itself:
         return span
     return Span(interval.injected_ns, span.end_ns)
@@ -66,7 +67,11 @@ class Traffic:
             return _any_in(self._marks_ns[fault_id], span)
         if not observes("call") and not observes("attempt"):
             return True
-        return self._calls[target].any_in(span) or self._attempts[target].any_in(span)
+        if spec is not None and _is_down(spec) and observes("attempt"):
+            overlaps = (self._failures[target],)
+        else:
+            overlaps = (self._calls[target], self._attempts[target])
+        return any(each.any_in(span) for each in overlaps)
 
     @cached_property
     def _calls(self) -> defaultdict[str, Overlaps]:
@@ -92,6 +97,14 @@ class Traffic:
         return by_provider
 
     @cached_property
+    def _failures(self) -> defaultdict[str, Overlaps]:
+        by_provider: defaultdict[str, Overlaps] = defaultdict(Overlaps)
+        for attempt in self._journal.attempts:
+            if attempt.outcome == "failed":
+                by_provider[attempt.provider].add(attempt.start_ns, attempt.end_ns)
+        return by_provider
+
+    @cached_property
     def _requests(self) -> Overlaps:
         overlaps = Overlaps()
         for request in self._journal.requests:
@@ -102,6 +115,10 @@ class Traffic:
     def _budget_ns(self) -> list[int]:
         skipped = (timed.mono_ns for timed in self._journal.skips if timed.event.reason == "budget")
         return sorted([*self._journal.spends.moments, *skipped])
+
+
+def _is_down(spec: FaultSpec) -> bool:
+    return spec.toxic is not None and spec.toxic.type == "down"
 
 
 def _any_in(moments: array[int] | list[int], span: Span) -> bool:

@@ -22,6 +22,8 @@ __all__ = ["DYING_NS", "Death", "deaths_of", "orphans_of"]
 DYING_NS = 1_000_000_000
 """How long after the death of a worker its clients and providers may notice it."""
 _PART = "gateway"
+_ENDING = ("kill", "restart")
+"""Who has not ended in order by the end of a `restart` is killed then; until then a bad end is its own."""
 _BROKEN_OFF = frozenset({"error", "cut", "hung"})
 
 
@@ -36,7 +38,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     """When the harness saw that it had ended."""
     code: int | None
     killed_by: str | None
-    """The id of the fault `process: kill` that was in force; None when no fault killed it."""
+    """The id of the fault that was in force and killed it, at once or at its end (`restart`); None when none did."""
 
     @property
     def is_bad(self) -> bool:
@@ -50,12 +52,12 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 
 def deaths_of(journal: Journal, scenario: Scenario) -> tuple[Death, ...]:
     """Return the ends of gateway workers, in order of time."""
-    kills = {fault.id for fault in scenario.faults if fault.target == _PART and fault.process == "kill"}
+    kills = {fault.id: fault.process for fault in scenario.faults if fault.target == _PART and fault.process in _ENDING}
     strikes = [
-        (interval.injected_ns, interval.healed_ns if interval.healed_ns is not None else journal.last_ns, fault_id)
-        for fault_id in sorted(kills & journal.faults.keys())
+        (from_ns, interval.healed_ns if interval.healed_ns is not None else journal.last_ns, fault_id)
+        for fault_id in sorted(kills.keys() & journal.faults.keys())
         for interval in journal.faults[fault_id].intervals
-        if interval.injected_ns is not None
+        if (from_ns := interval.injected_ns if kills[fault_id] == "kill" else interval.healing_ns) is not None
     ]
     deaths: list[Death] = []
     for timed in journal.processes:

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from journal_builder import HARNESS, SCENARIO, T0, Recording, header, healthy
+from verdict_conduct import CONDUCT
+from verdict_liveness import LIVENESS
 from verdict_mutations import (
     ALWAYS,
     BACK,
@@ -28,6 +30,7 @@ from verdict_mutations import (
     SHARE,
     STUCK,
     SUM,
+    WELL,
     WHILE_OPEN,
     WINDOW,
     breaker_stays_open,
@@ -70,7 +73,16 @@ def test_a_healthy_run_passes_and_says_what_it_has_shown(passed: RunVerdict) -> 
 def test_every_check_of_a_healthy_run_has_looked_at_something(passed: RunVerdict) -> None:
     """Only what a run of this scenario cannot hold (refusals, an air gap) is unexamined, and says so in words."""
     idle = {check.name: check.reason for check in passed.checks if check.examined == 0}
-    assert set(idle) == {"refusals are clean and allowed by the scenario", "no cloud call under the air gap"}
+    assert set(idle) == {
+        "refusals are clean and allowed by the scenario",
+        "no cloud call under the air gap",
+        "a request is refused at once where all providers rest",
+        "all is well again after the last fault",
+        "no provider rests for ever after the last fault",
+        "no attempt outlasts its idle timeout",
+        "no broken answer makes a good attempt",
+        "a slow provider is fast again only when it was measured so",
+    }
     assert all(reason.startswith("Nothing to examine") for reason in idle.values())
 
 
@@ -94,7 +106,7 @@ def test_every_invariant_has_a_mutation_that_breaks_it(passed: RunVerdict) -> No
     names = {check.name for check in passed.checks if check.group == "invariant"}
     assert len(names) == len(INVARIANTS)
     allowed = "refusals are clean and allowed by the scenario"  # below: it never fails, it makes a run `safe`
-    assert names - {allowed} <= set().union(*(case.red for case in BROKEN.values()))
+    assert names - {allowed} <= set().union(CONDUCT, LIVENESS, *(case.red for case in BROKEN.values()))
 
 
 def test_the_worst_kind_wins_and_its_earliest_violation_is_told() -> None:
@@ -215,7 +227,7 @@ def all_down(run: Recording, count: int = 20) -> list[RequestRecord]:
         record.outcome, record.status, record.code = "refused", 503, "all_clouds_down"
         record.provider, record.providers_in_text = None, []
         for attempt in run.of(Attempt, request_id=record.request_id):
-            attempt.outcome = "failed"
+            attempt.outcome, attempt.error = "failed", "authentication_failed"  # which opens no breaker
     return refused
 
 
@@ -240,7 +252,7 @@ def test_a_refusal_that_is_not_allowed_counts_against_the_success_rate(allowed: 
     all_down(run)
     verdict = judge(run.journal())
     assert verdict.verdict is Verdict.FAIL
-    assert red_of(verdict) == {RATE}
+    assert red_of(verdict) == {RATE, WELL}
     assert verdict.figures["success_rate"] == 780 / 800
     assert "count as not served" in check_of(verdict, "refusals are clean and allowed by the scenario").reason
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from journal_builder import EMULATORS, HARNESS, LOADER, WORKER, Recording, header, ns, request
 
-from router.catalogue import resolve
+from router.catalogue import default_catalogue
 from router.errors import RequestError
 from seawall.journal.events import Attempt, CallRecord, End, Fault
 from seawall.plan import arrivals, duration_of
@@ -25,10 +25,11 @@ def calm(text: str, name: str) -> tuple[Recording, Scenario]:
     scenario = load_text(text, name).scenario
     run = Recording()
     settings = {key.upper(): str(value) for key, value in scenario.system.settings.items()}
-    run.add(ns(-1), HARNESS, header(text, scenario_name=name, settings=settings, seed=scenario.seed))
+    observes = ["request", "call", "attempt", "breaker"]  # the model books nothing
+    run.add(ns(-1), HARNESS, header(text, scenario_name=name, settings=settings, seed=scenario.seed, observes=observes))
     plan = scenario.load.plan(scenario.seed)
     try:
-        provider = str(resolve(scenario.load.model, "llama3").provider)
+        provider = str(default_catalogue().resolve(scenario.load.model, "llama3").provider)
     except RequestError:
         provider = "gemini"
     provider = "local" if settings.get("AIRGAP_MODE") else provider

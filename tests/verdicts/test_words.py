@@ -129,5 +129,5 @@ def test_each_kind_of_refusal_can_be_allowed(word: str, code: str) -> None:
         for record in run.of(RequestRecord)[300:310]:
             record.outcome, record.status, record.code = "refused", 402, code
             for attempt in run.of(Attempt, request_id=record.request_id):
-                attempt.outcome = "failed"
+                attempt.outcome, attempt.error = "failed", "authentication_failed"  # which opens no breaker
         assert judge(run.journal()).verdict is verdict
