@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.11.12"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -34,6 +35,13 @@ REQUIREMENTS = ROOT / "requirements"
 OTHER_PYTHONS = ("3.12", "3.13")
 # Ctrl-C reaches the processes too: they take back their faults and stop their children before nox may kill them.
 PATIENCE = {"interrupt_timeout": 60.0, "terminate_timeout": 30.0}
+# What `nox -s chaos` does when it is told nothing else: all in virtual time, the main ones on real parts, a short hunt.
+CHAOS = (
+    ("run", "--arena", "simulation", "--all", "--brief"),
+    ("run", "--tag", "ci"),
+    ("hunt", "--budget", "30s", "--seed", "1"),
+)
+MUTATOR = "mutmut==3.8.1"  # in no lock: it is run by hand, in a copy of the tree
 # Lock → what it is made from. `dev` comes first: the others take their versions from it.
 LOCKS: dict[str, tuple[str, ...]] = {
     "dev": ("pyproject.toml", "--extra", "harness", "--extra", "langchain", "--group", "dev"),
@@ -49,9 +57,20 @@ LOCKS: dict[str, tuple[str, ...]] = {
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Break the router with real faults and report: the scenarios tagged `ci`; `-- --all`, or names, for others."""
+    """Break the router and report, in simulation and on real parts; `-- --all`, or names, for others on real parts."""
     _install(session, "build", "harness", project=True)
-    session.run("seawall", "run", *_selection(session.posargs), **PATIENCE)
+    if session.posargs:
+        session.run("seawall", "run", *_selection(session.posargs), **PATIENCE)
+        return
+    # One after the other: virtual time takes a whole core, beside which a load generator could not keep its times.
+    failed: list[str] = []
+    for step in CHAOS:
+        try:
+            session.run("seawall", *step, **PATIENCE)
+        except CommandFailed:
+            failed.append(f"seawall {' '.join(step)}")
+    if failed:
+        session.error(f"not passed: {'; '.join(failed)}")
 
 
 @nox.session
@@ -96,7 +115,8 @@ def coverage(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or one: `-- added_latency 5`."""
     _install(session, "build", "harness", project=True)
-    chosen = [session.posargs] if session.posargs else [["added_latency"], ["frozen_gateway"]]
+    every = [["gateway_speed"], ["microseconds"], ["added_latency"], ["frozen_gateway"]]
+    chosen = [session.posargs] if session.posargs else every
     for name, *arguments in chosen:
         session.run("python", "-m", f"benchmarks.{name}", *arguments, **PATIENCE)
 
@@ -106,6 +126,29 @@ def storm(session: nox.Session) -> None:
     """Run the storm table with 200 requests a cell and every cooldown of 30 s waited out; it is printed at the end."""
     _install(session, "build", "tests", project=True)
     session.run("pytest", "tests/storm", "-q", *session.posargs, env={"STORM_REQUESTS": "200"}, **PATIENCE)
+
+
+@nox.session
+def planted(session: nox.Session) -> None:
+    """Hunt every planted bug with three seeds, 60 s each, and print the table; `-- NAME --seeds 1` for less."""
+    _install(session, "build", "tests", project=True)
+    session.run("python", "tests/planted", *session.posargs, **PATIENCE)
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Mutate breaker, plan, budget, chain and stream code, and list the mutants that no test kills; `-- NAME*`."""
+    _install(session, "build", "tests", project=True)
+    session.install(MUTATOR)
+    # In a copy: it writes mutants of whole folders beside them.
+    tree = Path(session.create_tmp()) / "tree"
+    shutil.rmtree(tree, ignore_errors=True)
+    skipped = shutil.ignore_patterns(".*", "__pycache__", "out", "dist", "mutants")
+    shutil.copytree(ROOT, tree, ignore=skipped)
+    with session.chdir(tree):
+        # It ends with 0 whatever has survived, and says nothing of it itself.
+        session.run("mutmut", "run", *session.posargs, **PATIENCE)
+        session.run("mutmut", "results")
 
 
 @nox.session

@@ -19,7 +19,7 @@ import msgspec
 import uvloop
 
 from benchmarks.machine import Sample, cpu_s, foreign_share
-from benchmarks.upstream import EVENTS, TEXT
+from benchmarks.upstream import CYCLE_S, EVENTS, TEXT
 
 __all__ = ["Figures", "measure"]
 
@@ -62,7 +62,8 @@ class _Tally:
 class _Client(asyncio.Protocol):
     """One client: ask, wait for the end of the answer, ask again."""
 
-    def __init__(self, request: bytes, tally: _Tally, *, stream: bool) -> None:
+    def __init__(self, request: bytes, tally: _Tally, *, stream: bool, after_s: float) -> None:
+        self._after_s = after_s
         self._request = request
         self._tally = tally
         self._stream = stream
@@ -75,7 +76,7 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
-        self._ask()
+        asyncio.get_running_loop().call_later(self._after_s, self._ask)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -136,11 +137,17 @@ async def measure(port: int, clients: int, seconds: float, kind: str, pids: list
     loop = asyncio.get_running_loop()
     tally = _Tally()
     request = _request(kind)
+    # At a model's pace clients that begin together would stay together: they begin one after the other.
+    gap_s = CYCLE_S / clients if kind == "paced" else 0.0
+
+    def client(number: int) -> _Client:
+        return _Client(request, tally, stream=kind != "json", after_s=number * gap_s)
+
     connected = [
-        await loop.create_connection(lambda: _Client(request, tally, stream=kind != "json"), "127.0.0.1", port)
-        for _ in range(clients)
+        await loop.create_connection(lambda number=number: client(number), "127.0.0.1", port)
+        for number in range(clients)
     ]
-    await asyncio.sleep(WARM_UP_S)
+    await asyncio.sleep(WARM_UP_S + gap_s * clients)
     ours = [*pids, os.getpid()]
     before, before_s = Sample.take(ours), [cpu_s(pid) for pid in ours]
     tally.counting = True

@@ -1,9 +1,10 @@
 """
 Where do the microseconds of a request go? Each layer alone, in one process, without sockets.
 
-Layers are timed one within the other, the lower ones replaced by stand-ins that answer at once, so that a layer's own
-share is its time minus that of what it calls. Server and client are timed by `gateway_speed` (floor) and here only
-named. Times are processor time, the least of several rounds: what the code takes when nobody disturbs it.
+Small parts are timed alone, layers one within the other on a stand-in that answers at once, so that a layer's own
+share is its time minus that of what it calls. A part alone runs from warm caches, and takes about twice as long in
+place: that too is counted as the loop's. Server and client are timed by `gateway_speed` (its floor is nothing else).
+Times are processor time, the least of several rounds: what the code takes when nobody disturbs it.
 `python -m benchmarks.microseconds [ROUNDS]`
 """
 
@@ -14,7 +15,7 @@ import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
 import uvloop
 
@@ -71,7 +72,7 @@ class _Answer:
         self.body = self
         self._chunks = iter(chunks)
 
-    def __aiter__(self) -> _Answer:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
@@ -79,7 +80,7 @@ class _Answer:
             return chunk
         raise StopAsyncIteration
 
-    async def __aenter__(self) -> _Answer:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -151,21 +152,6 @@ async def _layers(rounds: int) -> None:
         metrics.begun()
         metrics.ended("ok", stream=False, begun_s=time.monotonic(), provider="openai", usage=usage)
 
-    async def exchange(target: Any, body: bytes) -> None:
-        asked = False
-
-        async def receive() -> dict[str, Any]:
-            nonlocal asked
-            if asked:
-                await asyncio.Event().wait()
-            asked = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: dict[str, Any]) -> None:
-            pass
-
-        await target({**_SCOPE, "state": {}, "app": app}, receive, send)
-
     rows: list[tuple[str, float]] = []
 
     async def row(name: str, work: Callable[[], Any], count: int = 2000) -> float:
@@ -182,19 +168,36 @@ async def _layers(rounds: int) -> None:
     rows.append(("failover loop, breaker, latency, deadline, events", whole - planned - booked - asked - read))
     shown = await row("answer rendered", lambda: (completion_json(reply, "0" * 32, 1_700_000_000), headers_of(reply)))
     numbers = await row("request counted", counted)
-    chat = await _times(lambda: exchange(endpoint, _JSON), 2000, rounds)
+    chat = await _times(lambda: _exchange(endpoint, _JSON), 2000, rounds)
     rows.append(("chat endpoint: body, client watched, headers", chat - whole - parsed - shown - numbers))
-    routed = await _times(lambda: exchange(app, _JSON), 2000, rounds)
+    routed = await _times(lambda: _exchange(app, _JSON), 2000, rounds)
     rows.append(("app around the endpoint", routed - chat))
     rows.append(("all of it, a JSON request", routed))
     core = await _times(lambda: _drained(router, request), 100, rounds)
-    everything = await _times(lambda: exchange(app, _STREAM), 100, rounds)
+    everything = await _times(lambda: _exchange(app, _STREAM), 100, rounds)
     rows.append(("a chunk of a stream: split, parsed, passed through the loop", core / EVENTS))
     rows.append(("a chunk of a stream: rendered, handed to the server", (everything - core) / EVENTS))
     sys.stdout.write(f"processor time, µs, least of {rounds} rounds; sockets, server and client not counted\n")
     for name, took_us in rows:
         sys.stdout.write(f"  {name:<62} {took_us:7.1f}\n")
     await router.aclose()
+
+
+async def _exchange(target: Any, body: bytes) -> None:
+    """Make one exchange with an ASGI app, as a server would."""
+    asked = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if asked:
+            await asyncio.Event().wait()
+        asked = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        pass
+
+    await target({**_SCOPE, "state": {}}, receive, send)
 
 
 async def _drained(router: HybridRouter, request: Request) -> None:

@@ -16,11 +16,13 @@ from typing import cast
 
 import uvloop
 
-__all__ = ["EVENTS", "TEXT", "json_body", "serve", "stream_writes"]
+__all__ = ["CYCLE_S", "EVENTS", "TEXT", "json_body", "serve", "stream_writes"]
 
 EVENTS = 51
 """Events with text in one stream; the end with usage and `[DONE]` come as one write more."""
 FIRST_S, GAP_S = 0.05, 0.01
+CYCLE_S = FIRST_S + EVENTS * GAP_S
+"""How long a stream at a model's pace takes."""
 _WORDS = [f"word{n} " for n in range(EVENTS)]
 TEXT = "".join(_WORDS)
 _USAGE = {"prompt_tokens": 12, "completion_tokens": 60, "total_tokens": 72}

@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 import msgspec
 
@@ -107,6 +107,7 @@ def _settings() -> str:
     lines = ["# Settings of the router\n", _NOTE]
     lines.append(
         "Each is an environment variable, a line of `.env`, or a name in the YAML file that `SEAWALL_CONFIG` names.\n"
+        "The gateway reads that file, and so does `seawall.equipped.EquippedRouter`; `HybridRouter` does not.\n"
         "The environment wins over `.env`, and that over the file, which may write the names in lower case.\n"
         "Durations are seconds, or a number with a unit (`300ms`, `5s`, `2m`).\n"
         "A table or a list is YAML in the file, and JSON in a variable.\n"
@@ -141,7 +142,9 @@ def _kinds() -> list[Any]:
 
 
 def _annotation(kind: Any, name: str) -> str:
-    return f"`{kind.__annotations__[name]}`"
+    words = str(kind.__annotations__[name])
+    alias = getattr(sys.modules[kind.__module__], words, None)
+    return f"`{str(alias).removeprefix('typing.') if get_origin(alias) is Literal else words}`"
 
 
 def _attribute_docstrings(kind: type) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main"]
+__all__ = ["main", "report_of", "shadowed"]
 
 _OWN = ("router", "faults", "reports", "loadtests")
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from seawall.commands.parser import parse
     from seawall.screen import complain
 
-    shadow = _shadowed()
+    shadow = shadowed()
     if shadow is not None:
         complain(f"seawall: {shadow}")
         return 2
@@ -90,6 +90,12 @@ def _version(options: Any) -> int:
     return show_version(options)
 
 
+def _hunt(options: Any) -> int:
+    from seawall.commands.hunting import run_hunt
+
+    return run_hunt(options)
+
+
 def _emulate(options: Any) -> int:
     from seawall.commands.emulate import emulate
 
@@ -110,6 +116,7 @@ def _completion(options: Any) -> int:
 
 _COMMANDS: dict[str, Callable[[Any], int]] = {
     "run": _run,
+    "hunt": _hunt,
     "validate": _validate,
     "list": _list,
     "schema": _schema,
@@ -122,7 +129,15 @@ _COMMANDS: dict[str, Callable[[Any], int]] = {
 }
 
 
-def _shadowed() -> str | None:
+def report_of(folder: Path) -> Path:
+    """Judge the journal in `folder`, write the reports beside it, and return the page. Raises what `render` raises."""
+    from reports.render import render
+
+    render(folder)
+    return folder / "index.html"
+
+
+def shadowed() -> str | None:
     """Return a sentence when another distribution's package stands in the way of one of ours."""
     import importlib.util
 

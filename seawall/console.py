@@ -30,6 +30,7 @@ COLOURS = {
     Verdict.INVALID: "35",
     Verdict.FAIL: "31",
 }
+_GOOD = (Verdict.PASS, Verdict.SAFE, Verdict.PARTIAL)
 _EVIDENCE_SHOWN = 3
 _SAID_EVERY_S = 5.0
 _WINDOW_S = 2.0
@@ -48,13 +49,17 @@ class Console:
     """
     Prints what one run does to `screen`.
 
-    `prefix` stands before every line, for runs side by side. With `holds`, nothing is written before `release`.
+    `prefix` stands before every line, for runs side by side. With `holds`, nothing is written before `release`; with
+    `brief` nothing but the verdict of what passes.
     """
 
-    def __init__(self, screen: Screen | None = None, *, prefix: str = "", holds: bool = False) -> None:
+    def __init__(
+        self, screen: Screen | None = None, *, prefix: str = "", holds: bool = False, brief: bool = False
+    ) -> None:
         self._screen = screen or Screen()
         self._prefix = prefix
-        self._held: list[str] | None = [] if holds else None
+        self._brief = brief
+        self._held: list[str] | None = [] if holds or brief else None
         self._key = prefix or "run"
         self._faults: dict[str, str] = {}
         self._looks: deque[_Look] = deque()
@@ -115,10 +120,13 @@ class Console:
     def verdict(self, name: str, verdict: RunVerdict, report: Path) -> None:
         """Print the verdict, why, what was broken, and where the report is."""
         self.doing(None)
+        is_short = self._brief and verdict.verdict in _GOOD
+        if is_short and self._held:
+            self._held.clear()
         word = self._screen.paint(verdict.verdict.upper(), COLOURS[verdict.verdict], "1")
         self._write(f"{word} {name}: {headline(verdict)}")
         for check in verdict.checks:
-            if check.verdict is Verdict.PASS:
+            if check.verdict is Verdict.PASS or is_short:
                 continue
             self._write(f"  {check.verdict} {check.group}: {check.name}: {check.figure}{_measure(check)}")
             if check.reason != headline(verdict):

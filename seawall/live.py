@@ -55,10 +55,19 @@ class FaultWatch:
 
     A toxic counts from the moment it is proven (`active_ns`). That a provider says of a call that it applied the
     behaviour is a proof of its own: such calls count from the injection, for the first may be the last for long
-    (Retry-After).
+    (Retry-After). `at_once`: the fault breaks what is under way when it is injected, so an attempt that fails then has
+    met it.
     """
 
-    def __init__(self, fault_id: str, provider: str, *, by_behaviour: bool, planned_at_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        fault_id: str,
+        provider: str,
+        *,
+        by_behaviour: bool,
+        at_once: bool = False,
+        planned_at_s: float = 0.0,
+    ) -> None:
         self.fault_id = fault_id
         self.provider = provider
         self.planned_at_s = planned_at_s
@@ -69,6 +78,7 @@ class FaultWatch:
         self.active_ns: int | None = None
         self.healed_ns: int | None = None
         self.by_behaviour = by_behaviour
+        self.at_once = at_once
         self.met_calls = 0
         self.met_attempts = 0
         self.met_others: Counter[str] = Counter()
@@ -89,6 +99,7 @@ class FaultWatch:
         if line.kind not in kinds or (kinds is _CALLS and line.provider != self.provider):
             return
         start_ns, end_ns = line.span
+        since_ns = self.injected_ns if self.at_once and line.outcome == "failed" else self.active_ns
         if self.by_behaviour:
             # Of a fault that repeats every occurrence bears the same mark.
             before = self.injected_ns is not None and start_ns < self.injected_ns
@@ -96,7 +107,7 @@ class FaultWatch:
             marked = line.kind == "call" and line.behaviour == self.fault_id
             self.met_calls += marked and not before and not after
             return
-        if self.active_ns is None or end_ns < self.active_ns:
+        if since_ns is None or end_ns < since_ns:
             return
         if self.healed_ns is not None and start_ns > self.healed_ns:
             return

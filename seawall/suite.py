@@ -63,6 +63,7 @@ class SuiteOptions(msgspec.Struct, frozen=True, kw_only=True):
     fail_fast: bool = False
     repeats: bool = True
     seed: int | None = None
+    brief: bool = False
     arena: Literal["wire", "simulation"] = "wire"
 
 
@@ -96,7 +97,7 @@ async def run_suite(
     together, alone = ordered(results, 1 if options.arena == "simulation" else options.jobs)
     await runner.side_by_side(together)
     for result in alone:
-        await runner.run(result, Console(screen))
+        await runner.run(result, Console(screen, brief=options.brief))
     if options.repeats:
         await runner.repeat(results)
     return results
@@ -175,7 +176,9 @@ class _Runner:
             nonlocal begun
             for result in waiting:
                 begun += 1
-                console = Console(self._screen, prefix=result.name, holds=not self._screen.is_live)
+                console = Console(
+                    self._screen, prefix=result.name, holds=not self._screen.is_live, brief=self._options.brief
+                )
                 if not self._screen.is_live and not self._is_over():
                     self._screen.write(f"started {result.name} ({begun} of {count}, {self._options.jobs} at a time)")
                 await self.run(result, console)

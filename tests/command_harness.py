@@ -95,9 +95,12 @@ class Harness:
         """Let `code` run at the start of every Python process whose command line names `program`; None: of all."""
         folder = self.tmp_path / "planted"
         folder.mkdir()
-        body = textwrap.indent(textwrap.dedent(code), "    ")
+        body = textwrap.indent(textwrap.dedent(code), " " * 8)
         condition = "True" if program is None else f"{program!r} in sys.orig_argv"
-        (folder / "sitecustomize.py").write_text(f"import sys\nif {condition}:\n{body}")
+        # Python only remarks on an error here and goes on, without the code: then a test would prove nothing.
+        end = "import os, traceback; traceback.print_exc(); os._exit(97)"
+        loud = f"    except BaseException:\n        {end}\n"
+        (folder / "sitecustomize.py").write_text(f"import sys\nif {condition}:\n    try:\n{body}\n{loud}")
         path = os.environ.get("PYTHONPATH")
         self.environment["PYTHONPATH"] = os.pathsep.join([str(folder), path] if path else [str(folder)])
 

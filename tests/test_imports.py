@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Room → what its modules may import of ours; a name stands for its submodules too.
 MAY_IMPORT = {
     "router": ("router",),
-    "faults": ("faults", "router", "seawall.emulators.client", "seawall.emulators.steps"),
+    "faults": ("faults", "router", "seawall.emulators.client", "seawall.emulators.steps", "seawall.stores"),
     "loadtests": (
         "loadtests",
         "seawall.answers",

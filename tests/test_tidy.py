@@ -6,17 +6,29 @@ import ast
 import os
 import re
 import sys
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("router", "faults", "loadtests", "reports", "seawall")
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
+NO_CODE = {
+    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
+    *(tokenize.ENCODING, tokenize.ENDMARKER),
+}
 # Path → why it may be longer than FILE_LINES_MAX.
 LONG_FILES: dict[str, str] = {}
+# Modules → how many lines of code they may have in all. Raise neither: what can be injected goes to another room.
+CODE_LINES_MAX = {
+    "router/**/*.py": 4_400,
+    "router/{chain,plan,breaker,latency,budget,pricing,errors,settings,models}.py": 1_500,
+}
 # Those whose trade is the terminal. Everything else hands its words to a caller.
 PRINTERS = ("__main__.py", "cli.py", "progress.py")
 TEXTS = {"", ".cfg", ".css", ".html", ".js", ".json", ".md", ".mod", ".py", ".toml", ".txt", ".yaml", ".yml"}
@@ -110,6 +122,19 @@ def test_functions_fit_on_a_screen() -> None:
     )
 
 
+@pytest.mark.parametrize("modules", CODE_LINES_MAX)
+def test_the_core_stays_small_enough_to_be_read(modules: str) -> None:
+    """The router, and the decisions in it, keep within their lines of code; comments and docstrings are free."""
+    head, _, tail = modules.partition("{")
+    names, _, rest = tail.partition("}")
+    patterns = [f"{head}{name}{rest}" for name in names.split(",")]
+    counts = {_name(path): _code_lines(path) for pattern in patterns for path in ROOT.glob(pattern)}
+    assert len(counts) >= len(patterns), "a module has gone: name the one that took its place"
+    total = sum(counts.values())
+    largest = ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:5])
+    assert total <= CODE_LINES_MAX[modules], f"{total} lines of code; the largest: {largest}"
+
+
 def test_only_the_command_prints() -> None:
     """No module but those of the command line calls `print`."""
     _none(
@@ -201,6 +226,18 @@ def _is_in(path: Path, folders: tuple[str, ...]) -> bool:
 @cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _code_lines(path: Path) -> int:
+    """Return how many lines hold a token other than comments and docstrings."""
+    words: set[int] = set()
+    texts = (node for node in ast.walk(_tree(path)) if isinstance(node, ast.Expr))
+    for text in texts:
+        if isinstance(text.value, ast.Constant) and isinstance(text.value.value, str):
+            words.update(range(text.lineno, (text.end_lineno or text.lineno) + 1))
+    with path.open("rb") as file:
+        tokens = [token for token in tokenize.tokenize(file.readline) if token.type not in NO_CODE]
+    return len({line for token in tokens for line in range(token.start[0], token.end[0] + 1)} - words)
 
 
 def _name(path: Path) -> str:

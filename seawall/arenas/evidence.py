@@ -81,6 +81,8 @@ class ProbeProver:
         witness: Witness | None = None,
     ) -> None:
         self._fault = fault
+        self.at_once = isinstance(fault, DownFault)
+        """Whether what is under way breaks when it is injected, before any probe can show it."""
         self._address = address
         self._upstream = upstream
         self._plan = plan

@@ -117,7 +117,13 @@ class _Occurrence:
         self._heal_at_s = heal_at_s
         self._clock = clock
         self._emit = emit
-        self._watch = FaultWatch(fault.id, fault.target, by_behaviour=self._prover.by_behaviour, planned_at_s=start_s)
+        self._watch = FaultWatch(
+            fault.id,
+            fault.target,
+            by_behaviour=self._prover.by_behaviour,
+            at_once=getattr(self._prover, "at_once", False),
+            planned_at_s=start_s,
+        )
 
     async def live_through(self, stop: asyncio.Event, undo: UndoFile, live: LiveView) -> bool:
         """Inject it, prove it, heal it; return whether the undo was verified."""

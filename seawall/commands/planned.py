@@ -59,6 +59,8 @@ def fault_text(fault: FaultSpec) -> str:
         return f"answers with {words}{rate}"
     if fault.process is not None:
         return f"process: {fault.process}"
+    if fault.clock_skew is not None:
+        return f"its clock {duration_text(abs(fault.clock_skew))} {'fast' if fault.clock_skew > 0 else 'slow'}"
     return f"only {fault.remaining_usd:g} USD of the day's limit left"
 
 

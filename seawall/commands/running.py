@@ -56,6 +56,7 @@ async def _run(
         fail_fast=options.fail_fast,
         repeats=not options.no_repeat,
         seed=options.seed,
+        brief=options.brief,
         arena=options.arena,
     )
     try:

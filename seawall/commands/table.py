@@ -75,7 +75,7 @@ COMMANDS: tuple[Command, ...] = (
             "seawall run primary-dark",
             "seawall run --tag ci",
             "seawall run --all --plan",
-            "seawall run --all --arena simulation",
+            "seawall run --all --arena simulation --brief",
         ),
         arguments=(
             Argument(("names",), "a file, or a name from the scenarios folder", "scenario", _SCENARIOS),
@@ -94,12 +94,53 @@ COMMANDS: tuple[Command, ...] = (
                 "how many scenarios run side by side (default: %(default)s); those marked exclusive always run alone",
                 settings={"type": int, "default": 2, "metavar": "N"},
             ),
+            _flag("--brief", "of what passes print the verdict only"),
             _flag("--fail-fast", "begin no other scenario after the first that does not pass"),
             _flag("--no-repeat", "do not run again, alone, what was invalid only because this machine was too busy"),
             Argument(("--seed",), "replace the scenarios' own seed", settings={"type": int, "metavar": "NUMBER"}),
             Argument(
                 ("--out",),
                 "folder for the reports (default: reports/out in a checkout, else seawall-reports)",
+                "folder",
+                {"type": Path, "metavar": "FOLDER"},
+            ),
+        ),
+    ),
+    Command(
+        "hunt",
+        "Search for a schedule of faults that breaks the router, and write the smallest one found as a scenario.",
+        more="Faults, load and settings are drawn and played in the simulation until one of them breaks what must "
+        "always hold. Exit code 1 when something was found, 0 when not.",
+        examples=(
+            "seawall hunt",
+            "seawall hunt --budget 10m --jobs 4",
+            "seawall hunt --seed 7 --schedules 500",
+            "seawall hunt --set MIDSTREAM=error",
+        ),
+        arguments=(
+            Argument(("--budget",), "how long, such as 60s or 10m (default: 60s)", settings={"metavar": "DURATION"}),
+            Argument(("--schedules",), "stop after so many schedules", settings={"type": int, "metavar": "N"}),
+            Argument(
+                ("--jobs",),
+                "how many searches run side by side, each in a process with a seed of its own (default: %(default)s)",
+                settings={"type": int, "default": 1, "metavar": "N"},
+            ),
+            Argument(
+                ("--seed",),
+                "the same seed draws the same schedules (default: another one each time, which is told)",
+                settings={"type": int, "metavar": "NUMBER"},
+            ),
+            Argument(
+                ("--set",),
+                "a setting of the router that is not to be drawn; may be repeated",
+                settings={"action": "append", "default": [], "metavar": "NAME=VALUE"},
+            ),
+            Argument(
+                ("--router",), "hunt in another router: what makes it, as module:factory", settings={"metavar": "NAME"}
+            ),
+            Argument(
+                ("--out",),
+                "folder for what is found (default: scenarios/found in a checkout, else seawall-found)",
                 "folder",
                 {"type": Path, "metavar": "FOLDER"},
             ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any, Literal, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -150,7 +151,7 @@ class EmulatedCall(msgspec.Struct, frozen=True, kw_only=True):
         return self.request_id or "h" + hashlib.blake2b(self.prompt.encode(), digest_size=8).hexdigest()
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What a healthy provider says to a call; `tokens` are those that are still owed, each ending in a space."""
 
     call: EmulatedCall
@@ -163,12 +164,12 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     usage: tuple[int, int] | None
     """Tokens of prompt and answer as it tells them; None: it tells none."""
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The whole text of this answer."""
         return "".join(token for token in self.tokens if isinstance(token, str))
 
-    @property
+    @cached_property
     def calls(self) -> list[CallPart]:
         """The tool calls of this answer, each with all of its arguments."""
         found: dict[int, CallPart] = {}

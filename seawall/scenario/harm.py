@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import ConfigDict, Field, model_validator
 
 from seawall.scenario.problems import Misplaced
-from seawall.scenario.quantities import Duration, Money, PositiveDuration, PositiveShare, parse_duration
+from seawall.scenario.quantities import Duration, Money, PositiveDuration, PositiveShare, Skew, parse_duration
 from seawall.scenario.respond import RESPOND_KINDS, Respond
 from seawall.scenario.toxics import TOXIC_ATTRIBUTES, ToxicSpec
 from seawall.scenario.words import PROVIDERS, Arena, Identifier, Model, Target
@@ -25,12 +25,13 @@ __all__ = [
     "ToxicSpec",
 ]
 
-FaultKind = Literal["toxic", "respond", "process", "remaining"]
+FaultKind = Literal["toxic", "respond", "process", "remaining", "clock_skew"]
 FAULT_ARENAS: dict[FaultKind, tuple[Arena, ...]] = {
     "toxic": ("simulation", "wire"),
     "respond": ("simulation", "wire"),
     "process": ("simulation", "wire"),
     "remaining": ("simulation", "wire"),
+    "clock_skew": ("simulation",),
 }
 """Which arenas take which kind of fault. Another pair is a bad scenario, never a skip."""
 FAULT_TARGETS: dict[FaultKind, tuple[Target, ...]] = {
@@ -38,6 +39,7 @@ FAULT_TARGETS: dict[FaultKind, tuple[Target, ...]] = {
     "respond": PROVIDERS,
     "process": ("gateway", "redis", "toxiproxy"),
     "remaining": ("budget",),
+    "clock_skew": ("gateway",),
 }
 """At whom which kind of fault can be aimed."""
 OCCURRENCES_MAX = 100
@@ -83,6 +85,8 @@ class FaultSpec(Model):
     """With `process: kill` or `restart`: another word for `duration`."""
     remaining: Annotated[Money | None, _of("remaining")] = None
     """Only this much of the day's spend limit is left."""
+    clock_skew: Annotated[Skew | None, _of("clock_skew")] = None
+    """The clock on the wall of the first worker is this much fast, or slow: the budget's day, dates in Retry-After."""
     injection_rate: PositiveShare = 1.0
     """With `respond`: the share of requests it takes, drawn from the seed."""
 

@@ -28,6 +28,7 @@ __all__ = [
     "PositiveShare",
     "Rate",
     "Share",
+    "Skew",
     "duration_text",
     "money_text",
     "parse_duration",
@@ -35,8 +36,10 @@ __all__ = [
     "parse_money",
     "parse_rate",
     "parse_share",
+    "parse_skew",
     "rate_text",
     "share_text",
+    "skew_text",
 ]
 
 DURATION_MAX_S = 86_400.0
@@ -67,6 +70,17 @@ def parse_duration(value: Any) -> float:
     if seconds > DURATION_MAX_S:
         raise ValueError(f"{shown(value)} is too long; a duration is at most 24h")
     return seconds
+
+
+def parse_skew(value: Any) -> float:
+    """Return seconds, below zero for a clock that is slow. Raises ValueError that names the remedy."""
+    text = value.strip() if isinstance(value, str) else value
+    is_slow = isinstance(text, str) and text.startswith("-")
+    try:
+        seconds = parse_duration(text[1:] if isinstance(text, str) and text[:1] in ("-", "+") else text)
+    except ValueError as error:
+        raise ValueError(str(error).replace("300ms, 8s, 1m", "5s, -90s, 12h")) from None
+    return -_above_zero("skew", seconds, value) if is_slow else _above_zero("skew", seconds, value)
 
 
 def parse_rate(value: Any) -> float:
@@ -111,6 +125,11 @@ def duration_text(seconds: float) -> str:
     """Return a duration as the language writes it; `parse_duration` reads the same number back."""
     exact = Decimal(repr(float(seconds)))
     return f"{_digits(exact * 1000)}ms" if 0 < exact < 1 else f"{_digits(exact)}s"
+
+
+def skew_text(seconds: float) -> str:
+    """Return a skew as the language writes it; `parse_skew` reads the same number back."""
+    return f"{'-' if seconds < 0 else ''}{duration_text(abs(seconds))}"
 
 
 def rate_text(rate: float) -> str:
@@ -206,6 +225,12 @@ PositiveDuration = Annotated[
     BeforeValidator(lambda value: _above_zero("duration", parse_duration(value), value)),
     PlainSerializer(duration_text, str, when_used="json"),
     _DURATION_SCHEMA,
+]
+Skew = Annotated[
+    float,
+    BeforeValidator(parse_skew),
+    PlainSerializer(skew_text, str, when_used="json"),
+    _schema(r"^[-+]?[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)$", "-5s"),
 ]
 Rate = Annotated[
     float,

@@ -13,6 +13,7 @@ from seawall.scenario.situation import Situation
 __all__ = ["check_times"]
 
 _Timed = tuple[int, FaultSpec, float, float]
+_ONLY_ONCE = {"process": "take the process of", "remaining": "say what remains of", "clock_skew": "set the clock of"}
 
 
 def check_times(situation: Situation) -> Iterator[Problem]:
@@ -114,8 +115,8 @@ def _clash(situation: Situation, early: _Timed, late: _Timed) -> Problem | None:
     kinds = {first.kind, second.kind}
     if kinds == {"respond"}:
         return _both_answer(situation, path, early, late)
-    if kinds in ({"process"}, {"remaining"}):
-        what = "take the process of" if kinds == {"process"} else "say what remains of"
+    if len(kinds) == 1 and first.kind in _ONLY_ONCE:
+        what = _ONLY_ONCE[first.kind]
         message = f"{both} both {what} {second.target} at the same time"
         return situation.problem(path, message, "let one follow the other: neither can be done twice")
     return _hidden(situation, path, first, second)

@@ -54,6 +54,9 @@ def _settings(situation: Situation) -> Iterator[Problem]:
             shape = word.upper() if word and key.isupper() else word
             fix = f"did you mean `{shape}`?" if shape else "`seawall` lists them in its documentation"
             yield situation.problem(path, f"`{key[:60]}` is no setting of the gateway", fix, on_key=True)
+        elif key.lower() == "breaker_store" and value == "redis" and "simulation" in situation.scenario.arenas:
+            message = "breakers that workers share are not simulated"
+            yield situation.problem(path, message, "take `simulation` out of `arenas`, or the setting out")
         elif key.lower().endswith("_api_key") and value:
             message = f"`{key}` is a secret, and a scenario goes into every journal"
             yield situation.problem(path, message, "take it out and set it in the environment", on_key=True)
@@ -93,10 +96,10 @@ def _shared_budget(situation: Situation) -> Iterator[Problem]:
 
 def _model(situation: Situation) -> Iterator[Problem]:
     # Imported here: only who loads a scenario needs the router's table of models.
-    from router.catalogue import known_models  # noqa: PLC0415
+    from router.catalogue import default_catalogue  # noqa: PLC0415
 
     local = situation.setting("OLLAMA_MODEL")
-    known = [DEFAULT_MODEL, *known_models(), "llama3" if local is None else str(local)]
+    known = [DEFAULT_MODEL, *default_catalogue().names(), "llama3" if local is None else str(local)]
     model = situation.scenario.load.model
     if model not in known:
         word = nearest(model, known)

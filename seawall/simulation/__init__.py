@@ -18,7 +18,8 @@ every draw is keyed (`seawall.draws`), ids are counted, and the clocks begin at 
 `recorder.WALL_START_S`. `seawall run --arena simulation` writes reports as it does for the wire.
 
 What is not simulated: the gateway's HTTP face (a client sees the router's API through the gateway's own words for
-answers and errors), TLS, and the time that code takes: every callback takes a microsecond.
+answers and errors), TLS, breakers shared in Redis (BREAKER_STORE=redis is refused), and the time that code takes: every
+callback takes a microsecond.
 """
 
 from __future__ import annotations
@@ -28,11 +29,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seawall.simulation.arena import simulate
     from seawall.simulation.loop import Stalled, VirtualLoop, run_virtual
+    from seawall.simulation.playground import Simulation
     from seawall.simulation.run import run_simulation
 
-__all__ = ["Stalled", "VirtualLoop", "run_simulation", "run_virtual", "simulate"]
+__all__ = ["Simulation", "Stalled", "VirtualLoop", "run_simulation", "run_virtual", "simulate"]
 
-_HOMES = {"simulate": "arena", "Stalled": "loop", "VirtualLoop": "loop", "run_virtual": "loop", "run_simulation": "run"}
+_HOMES = {
+    "Simulation": "playground",
+    "Stalled": "loop",
+    "VirtualLoop": "loop",
+    "run_simulation": "run",
+    "run_virtual": "loop",
+    "simulate": "arena",
+}
 
 
 def __getattr__(name: str) -> Any:

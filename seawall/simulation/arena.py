@@ -14,6 +14,7 @@ import gc
 import itertools
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, cast
 
@@ -23,6 +24,8 @@ from faults.base import Undo
 from faults.undo import UndoFile
 from loadtests.outcome import Ending
 from router.budget import BudgetStore, MemoryBudgetStore
+from router.errors import ConfigurationError
+from router.hybrid import HybridRouter
 from router.settings import Settings
 from seawall.arenas.injector import PlannedFault, inject_and_heal, tell_met
 from seawall.draws import unit
@@ -39,8 +42,9 @@ from seawall.simulation.network import Network
 from seawall.simulation.processes import GatewayProcess, SimProcess, ToxiproxyProcess
 from seawall.simulation.provider import PROVIDER_SOURCE, SimulatedProvider
 from seawall.simulation.recorder import MemoryView, Recorder
+from seawall.simulation.skew import skew_fault
 from seawall.simulation.transport import address_of
-from seawall.simulation.workers import FIRST_PID, SimWorker
+from seawall.simulation.workers import FIRST_PID, MakeRouter, SimWorker
 from seawall.systems import SeawallSystem
 
 __all__ = ["Arena", "run_scenario_virtually", "simulate"]
@@ -51,27 +55,39 @@ _TICK_S = 0.25
 _PIDS_FROM = 4
 _REFUSED = Ending("failed", "the connection was refused")
 
-Reason = Literal["finished", "stopped", "error"]
+Reason = Literal["finished", "interrupted", "stopped", "error"]
 
 
-def simulate(scenario: Scenario, *, seed: int | None = None) -> Journal:
+def simulate(scenario: Scenario, *, seed: int | None = None, make_router: MakeRouter = HybridRouter) -> Journal:
     """
     Run `scenario` and return its journal, all in memory; `judge_scenario` tells the verdict.
 
-    The same scenario and seed (default: its own) give the same journal. Raises ConfigurationError for settings that
-    cannot be used, and Stalled when the system under test waits for ever.
+    `make_router` makes the router of each process, another than ours where it is given; what that one reports is told
+    by its attribute `observes` (default: as ours). The same scenario and seed (default: its own) give the same journal.
+    Raises ConfigurationError for settings that cannot be used, and Stalled when the system under test waits for ever.
     """
     scenario = scenario if seed is None else scenario.model_copy(update={"seed": seed})
-    return run_scenario_virtually(scenario, _header(scenario)).journal(IN_MEMORY)
+    header = _header(scenario)
+    header.observes = list(getattr(make_router, "observes", header.observes))
+    return run_scenario_virtually(scenario, header, make_router=make_router).journal(IN_MEMORY)
 
 
 def run_scenario_virtually(
-    scenario: Scenario, header: Header, *, told: Callable[[float, JournalEvent], None] | None = None
+    scenario: Scenario,
+    header: Header,
+    *,
+    told: Callable[[float, JournalEvent], None] | None = None,
+    make_router: MakeRouter = HybridRouter,
+    is_halted: Callable[[], bool] = lambda: False,
 ) -> Recorder:
-    """Run `scenario` and return what was recorded; `told` hears of the harness's own events as they happen."""
+    """
+    Run `scenario` and return what was recorded; `told` hears of the harness's own events as they happen.
+
+    Once `is_halted` says so the run is broken off, with its faults healed: it is asked at every arrival.
+    """
 
     async def main() -> Recorder:
-        arena = Arena(scenario, cast("VirtualLoop", asyncio.get_running_loop()), told)
+        arena = Arena(scenario, cast("VirtualLoop", asyncio.get_running_loop()), told, make_router, is_halted)
         await arena.run(header)
         return arena.recorder
 
@@ -83,11 +99,18 @@ class Arena:
     """The parts of one run. `recorder` holds its journal."""
 
     def __init__(
-        self, scenario: Scenario, loop: VirtualLoop, told: Callable[[float, JournalEvent], None] | None = None
+        self,
+        scenario: Scenario,
+        loop: VirtualLoop,
+        told: Callable[[float, JournalEvent], None] | None = None,
+        make_router: MakeRouter = HybridRouter,
+        is_halted: Callable[[], bool] = lambda: False,
     ) -> None:
         self._scenario = scenario
+        self._is_halted = is_halted
         self._loop = loop
         self._told = told
+        self._make_router = make_router
         self._plan = scenario.load.plan(scenario.seed)
         self.recorder = Recorder(loop)
         self._harness = self.recorder.source(HARNESS_SOURCE)
@@ -101,7 +124,9 @@ class Arena:
         self.providers = {name: self._provider(name) for name in VENDORS}
         system = SeawallSystem()
         upstreams = {name: address_of(name) for name in VENDORS} | {"redis": "redis://127.0.0.1:6379/0"}
-        self.settings = Settings.from_environment(system.render(scenario, upstreams).environment, dotenv=None)
+        self.settings = _settings_of(tuple(system.render(scenario, upstreams).environment.items()))
+        if self.settings.breaker_store != "memory":
+            raise ConfigurationError("BREAKER_STORE: the simulation knows breakers in memory only; leave it out")
         self._books = MemoryBudgetStore()
         self._processes: dict[str, SimProcess] = {}
         self._start_parts()
@@ -118,7 +143,7 @@ class Arena:
         self._tell(header)
         for worker in self.workers:
             worker.start()
-        faults = [self._planned(spec) for spec in self._scenario.faults]
+        faults = [self.bound(spec, *self._scenario.occurrences(spec.id)) for spec in self._scenario.faults]
         for fault in faults:
             for start_s in (fault.start_s, *fault.repeats_s):
                 self._tell(fault.event("planned", start_s=start_s))
@@ -194,6 +219,7 @@ class Arena:
             make_store=self._store,
             pids=lambda: next(self._worker_pids),
             tell=self._tell,
+            make_router=self._make_router,
         )
 
     def _store(self, worker: SimWorker) -> BudgetStore | None:
@@ -208,25 +234,29 @@ class Arena:
         store = SimRedisStore(
             self.redis,
             timeout_s=self.settings.budget_store_timeout,
-            wall=lambda: self.recorder.wall_s() + worker.skew_s,
+            wall=worker.wall_s,
             is_dead=lambda: life.is_dead,
         )
         life.at_death.append(store.sever)
         return store
 
-    def _planned(self, spec: FaultSpec) -> PlannedFault:
-        first_s, *repeats_s = self._scenario.occurrences(spec.id)
+    def bound(self, spec: FaultSpec, first_s: float, *repeats_s: float) -> PlannedFault:
+        """Return a fault bound to the parts of this run, with its times."""
         if spec.process is not None:
             fault = process_fault(spec, first_s, self._processes[spec.target])
+        elif spec.clock_skew is not None:
+            fault = skew_fault(spec, first_s, self.workers[0], self.recorder.wall_s)
         elif spec.remaining is not None:
             from seawall.simulation.budgets import budget_fault  # noqa: PLC0415 - as above
 
-            fault = budget_fault(spec, first_s, self.redis, self.settings.daily_spend_limit_usd, self.recorder.wall_s)
+            fault = budget_fault(
+                spec, first_s, self.redis.books, self.settings.daily_spend_limit_usd, self.recorder.wall_s
+            )
         elif spec.toxic is not None:
             fault = toxic_fault(spec, first_s, self.network.proxies[spec.target], self.providers.get(spec.target))
         else:
             fault = respond_fault(spec, first_s, self.providers[spec.target])
-        return msgspec.structs.replace(fault, repeats_s=tuple(repeats_s))
+        return msgspec.structs.replace(fault, repeats_s=repeats_s)
 
     async def _life(self, fault: PlannedFault, view: MemoryView) -> bool:
         return await inject_and_heal(
@@ -243,6 +273,8 @@ class Arena:
 
     def _send_next(self, ahead: Iterator[Arrival]) -> None:
         """Set the next arrival's time, or note that there is none any more."""
+        if self._is_halted():
+            self._break_off("interrupted", "interrupted by a signal")
         arrival = next(ahead, None) if not self._abort.is_set() else None
         context = self.network.context
         if arrival is not None:
@@ -330,6 +362,12 @@ class _InMemory:
 
     def mark_done(self, _number: int) -> None:
         """Nothing is left to do."""
+
+
+@lru_cache(maxsize=256)
+def _settings_of(environment: tuple[tuple[str, str], ...]) -> Settings:
+    """Return the settings of a gateway with this environment. Kept, for a hunt makes the same ones again and again."""
+    return Settings.from_environment(dict(environment), dotenv=None)
 
 
 def _header(scenario: Scenario) -> Header:

@@ -1,4 +1,4 @@
-"""The fault `remaining` in a simulation: an adjustment in the books of the simulated Redis, proven by what they say."""
+"""The fault `remaining` in a simulation: an adjustment in the store's books, proven by what they say."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from faults.base import FaultError
 from faults.budget import BudgetFault, ReadBack
-from router.budget import Standing, day_of
+from router.budget import MemoryBudgetStore, Standing, day_of
 from seawall.arenas.injector import PlannedFault
 from seawall.scenario.model import FaultSpec
 from seawall.simulation.faults import Deed, SimFault
-from seawall.simulation.redis import SimRedis, at_once
+from seawall.simulation.redis import at_once
 
 __all__ = ["budget_fault"]
 
@@ -25,9 +25,11 @@ class _Remaining:
     by_behaviour = False
     unprovable: str | None = None
 
-    def __init__(self, spec: FaultSpec, redis: SimRedis, limit_micro_usd: int, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, spec: FaultSpec, books: MemoryBudgetStore, limit_micro_usd: int, wall: Callable[[], float]
+    ) -> None:
         self._spec = spec
-        self._redis = redis
+        self._books = books
         self._limit = limit_micro_usd
         self._wall = wall
         self._day = ""
@@ -88,13 +90,13 @@ class _Remaining:
         return self._limit - now.total_micro_usd - max(0, now.adjusted_micro_usd)
 
     def _adjust(self, delta: int, name: str) -> Standing:
-        return at_once(self._redis.books.adjust(self._day, delta, name))
+        return at_once(self._books.adjust(self._day, delta, name))
 
 
 def budget_fault(
-    spec: FaultSpec, start_s: float, redis: SimRedis, limit_usd: float, wall: Callable[[], float]
+    spec: FaultSpec, start_s: float, books: MemoryBudgetStore, limit_usd: float, wall: Callable[[], float]
 ) -> PlannedFault:
-    """Return the fault `remaining` of a scenario."""
+    """Return the fault `remaining` of a scenario; `books` are those of all workers."""
     limit = round(limit_usd * 1_000_000)
     words = BudgetFault(
         id=spec.id,
@@ -103,7 +105,7 @@ def budget_fault(
         limit_micro_usd=limit,
         remaining_micro_usd=spec.remaining_micro_usd,
     )
-    remaining = _Remaining(spec, redis, limit, wall)
+    remaining = _Remaining(spec, books, limit, wall)
     deed = Deed(do=remaining.do, undo=remaining.undo, is_gone=remaining.is_gone, check=remaining.check)
     fault = SimFault(id=spec.id, target=spec.target, described=words.describe(), deed=deed)
     return PlannedFault(fault=fault, prover=remaining, start_s=start_s, duration_s=spec.duration)

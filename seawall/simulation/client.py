@@ -9,25 +9,41 @@ rules of the load generator.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from contextvars import Context
+from typing import Protocol
 
 import msgspec
 
 from loadtests.outcome import Ending, Trip, record_of
 from loadtests.reception import Reception
 from router.errors import SeawallError
-from router.hybrid import HybridRouter
-from router.models import Chunk, Reply
+from router.models import Chunk, Reply, Request
 from seawall.gateway.wire import error_json, parse_request, retry_after
 from seawall.journal.events import RequestRecord
 from seawall.plan import Arrival
 from seawall.simulation.loop import VirtualLoop
 
-__all__ = ["SimClient"]
+__all__ = ["Answerer", "SimClient"]
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Answerer(Protocol):
+    """What a simulation asks of a router: `HybridRouter`, or another behind the same three methods."""
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer in one piece. Raises SeawallError."""
+        ...
+
+    def stream(self, request: Request) -> AsyncGenerator[Chunk]:
+        """Answer in chunks; the last one has a `stop_reason`. Raises SeawallError."""
+        ...
+
+    async def aclose(self) -> None:
+        """End in order."""
+        ...
 
 
 class _Received(Reception):
@@ -125,7 +141,7 @@ class SimClient:
         )
         self._done(self, record_of(trip, ending, self._received, wall_s=self._wall()))
 
-    async def serve(self, router: HybridRouter) -> None:
+    async def serve(self, router: Answerer) -> None:
         """Answer the request as the gateway does, by `router`."""
         arrival = self.arrival
         body = _encode(

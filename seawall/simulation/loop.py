@@ -107,6 +107,11 @@ class VirtualLoop(BaseEventLoop):
         """Let the callbacks of `owner` go on, in their order."""
         self._ready.extend(self._stopped.pop(owner, []))
 
+    def let_go(self) -> None:
+        """Hold nothing back any more: at the end of a run every task is to be cancelled, of stopped processes too."""
+        for owner in [*self._stopped]:
+            self.continue_process(owner)
+
     def _run_once(self) -> None:
         ready, timers = self._ready, self._timers
         if not ready:
@@ -154,7 +159,10 @@ class VirtualLoop(BaseEventLoop):
 def run_virtual(main: Coroutine[Any, Any, _T]) -> _T:
     """Run `main` on a loop of its own, as `asyncio.run` does. Raises Stalled."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
+        try:
+            return runner.run(main)
+        finally:
+            cast("VirtualLoop", runner.get_loop()).let_go()
 
 
 def _owner_of(handle: events.Handle) -> int:

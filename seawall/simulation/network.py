@@ -144,7 +144,8 @@ class Link:
         if not self.is_open:
             return
         if not self.up.stages and self.up.held is None:
-            arrived()
+            if self.proxy.serves:  # else nobody is there to take it, and the proxy is about to close
+                arrived()
             return
         data = make()
         self._due, self._arrived = len(data), arrived
@@ -194,7 +195,8 @@ class Link:
         self._due -= len(data)
         if self._due <= 0 and self._arrived is not None:
             arrived, self._arrived = self._arrived, None
-            arrived()
+            if self.proxy.serves:
+                arrived()
 
     def _to_client(self, data: bytes | None) -> None:
         if data is None:

@@ -117,7 +117,12 @@ def _line_of(stamped: Stamped) -> Line | None:
             )
         case Attempt():
             return Line(
-                kind="attempt", mono_ns=mono_ns, provider=event.provider, start_ns=event.start_ns, end_ns=event.end_ns
+                kind="attempt",
+                mono_ns=mono_ns,
+                provider=event.provider,
+                outcome=event.outcome,
+                start_ns=event.start_ns,
+                end_ns=event.end_ns,
             )
         case Skip() | Spend():
             return Line(kind=str(event.__struct_config__.tag), mono_ns=mono_ns, provider=event.provider)

@@ -16,8 +16,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
 from router.budget import MemoryBudgetStore, Reservation, Standing
-from router.redis_store import RedisBudgetStore
 from seawall.simulation.network import Link, Network, Refused
+from seawall.stores.redis_store import RedisBudgetStore
 
 __all__ = ["SimRedis", "SimRedisStore", "at_once"]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -34,10 +36,20 @@ async def run_simulation(
     """
     Simulate one scenario and report on it into a new folder below `out`.
 
-    `seed` replaces the scenario's own. `stop` has no effect on a simulation under way: it is over in a moment.
+    `seed` replaces the scenario's own. `stop` breaks it off: its faults are healed, and what has run is reported.
     """
-    # In a thread, for it brings an event loop of its own.
-    return await asyncio.to_thread(_simulated, loaded, out, console, render, seed)
+    halt = threading.Event()
+
+    async def heed() -> None:
+        await stop.wait()
+        halt.set()
+
+    watcher = asyncio.create_task(heed())
+    try:
+        # In a thread, for it brings an event loop of its own.
+        return await asyncio.to_thread(_simulated, loaded, out, console, render, seed, halt.is_set)
+    finally:
+        watcher.cancel()
 
 
 def header_of(loaded: Loaded, scenario: Scenario, run: str) -> Header:
@@ -59,7 +71,13 @@ def header_of(loaded: Loaded, scenario: Scenario, run: str) -> Header:
     )
 
 
-def write_journal(loaded: Loaded, scenario: Scenario, folder: Path, console: Console | None = None) -> End:
+def write_journal(
+    loaded: Loaded,
+    scenario: Scenario,
+    folder: Path,
+    console: Console | None = None,
+    is_halted: Callable[[], bool] = lambda: False,
+) -> End:
     """Simulate `scenario` and write its journal into `folder`, which exists. Raises what `simulate` raises."""
     ends: list[End] = []
 
@@ -69,19 +87,23 @@ def write_journal(loaded: Loaded, scenario: Scenario, folder: Path, console: Con
         elif console is not None:
             console.fault(at_s, event)
 
-    recorder = run_scenario_virtually(scenario, header_of(loaded, scenario, folder.name), told=told)
+    recorder = run_scenario_virtually(
+        scenario, header_of(loaded, scenario, folder.name), told=told, is_halted=is_halted
+    )
     recorder.write_files(folder)
     merge(folder)
     return ends[-1]
 
 
-def _simulated(loaded: Loaded, out: Path, console: Console, render: Render, seed: int | None) -> Outcome:
+def _simulated(
+    loaded: Loaded, out: Path, console: Console, render: Render, seed: int | None, is_halted: Callable[[], bool]
+) -> Outcome:
     scenario = loaded.scenario if seed is None else loaded.scenario.model_copy(update={"seed": seed})
     stem = Path(loaded.name).stem
     folder = out / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     try:
         folder.mkdir(parents=True)
-        end = write_journal(loaded, scenario, folder, console)
+        end = write_journal(loaded, scenario, folder, console, is_halted)
         verdict = render(folder)
     except ConfigurationError as error:
         return Outcome(folder=folder, verdict=None, exit_code=Exit.USAGE, detail=f"system.settings: {error}")

@@ -19,14 +19,14 @@ from router.hybrid import HybridRouter
 from router.settings import Settings
 from seawall.draws import unit
 from seawall.journal.events import JournalEvent, Process
-from seawall.simulation.client import SimClient
+from seawall.simulation.client import Answerer, SimClient
 from seawall.simulation.loop import OWNER
 from seawall.simulation.network import Network
 from seawall.simulation.provider import SimulatedProvider
 from seawall.simulation.recorder import Recorder
 from seawall.simulation.transport import SimTransport
 
-__all__ = ["BOOT_S", "FIRST_PID", "SimWorker"]
+__all__ = ["BOOT_S", "FIRST_PID", "MakeRouter", "SimWorker"]
 
 BOOT_S = 1.0
 """From the start of a gateway's process until it serves."""
@@ -35,6 +35,8 @@ _TAKEN_DOWN_S = 0.001
 _GONE = Ending("failed", "the connection was closed")
 
 MakeStore = Callable[["SimWorker"], BudgetStore | None]
+MakeRouter = Callable[..., Answerer]
+"""Makes the router of a process, from the arguments of `HybridRouter`."""
 
 
 class SimWorker:
@@ -55,6 +57,7 @@ class SimWorker:
         make_store: MakeStore,
         pids: Callable[[], int],
         tell: Callable[[JournalEvent], None],
+        make_router: MakeRouter = HybridRouter,
     ) -> None:
         self.name = name
         self.network = network
@@ -64,17 +67,19 @@ class SimWorker:
         self.accepts = False
         self.is_stopped = False
         self.exit_code: int | None = None
-        self.router: HybridRouter | None = None
+        self.router: Answerer | None = None
         self.life = Life(0)
         self._settings = settings
         self._providers = providers
         self._recorder = recorder
         self._make_store = make_store
+        self._make_router = make_router
         self._pids = pids
         self._tell = tell
         self._clients: dict[SimClient, None] = {}
         self._context = copy_context()
         self._draining: Callable[[], None] | None = None
+        self._exiting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin a new process that serves at once."""
@@ -94,19 +99,23 @@ class SimWorker:
 
         transport = SimTransport(self.network, self._providers, life)
         life.at_death.append(transport.sever)
-        self.router = HybridRouter(
+        self.router = self._make_router(
             self._settings,
             transport=transport,
             budget_store=self._make_store(self),
             sink=sink,
             clock=self.network.loop.time,
-            wall=lambda: self._recorder.wall_s() + self.skew_s,
+            wall=self.wall_s,
             draw=lambda: unit(seed, "gateway", pid, "draw", next(draws)),
             new_id=lambda: f"gateway-{pid}-{next(numbers)}",
             worker=f"gateway-{pid}",
         )
         self.accepts = True
         self._process("ready")
+
+    def wall_s(self) -> float:
+        """Return what the clock on the wall shows here, in seconds since the epoch."""
+        return self._recorder.wall_s() + self.skew_s
 
     def serve(self, client: SimClient) -> asyncio.Task[None]:
         """Have a request answered."""
@@ -126,16 +135,24 @@ class SimWorker:
         for client in [*self._clients]:
             client.leave(_GONE)
         self._clients.clear()
+        # One that stood still is taken down like any other: nothing that it still does is seen by anybody.
+        self.network.loop.continue_process(self.pid)
 
     def terminate(self, then: Callable[[], None]) -> None:
-        """End the process as SIGTERM does: it takes no more, ends what it has in hand, and exits; then `then`."""
+        """End the process as SIGTERM does: it takes no more, ends and books what it has in hand, exits; then `then`."""
         self.accepts = False
+
+        async def exit_in_order() -> None:
+            assert self.router is not None  # noqa: S101 - it is not dead
+            await self.router.aclose()
+            if not self.is_dead:
+                self._end(0)
+                self.network.soon(then)
 
         def drained() -> None:
             self._draining = None
             if not self.is_dead:
-                self._end(0)
-                then()
+                self._exiting = self.network.loop.create_task(exit_in_order(), context=self._context)
 
         self._draining = drained
         if not self._clients:

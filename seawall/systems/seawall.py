@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from router.settings import Settings
@@ -40,7 +41,7 @@ class SeawallSystem:
     def settings(self, scenario: Scenario) -> dict[str, str]:
         """See SystemUnderTest."""
         values = {name.upper(): str(value) for name, value in scenario.system.settings.items()}
-        return Settings.from_mapping(_KEYS | values).shown()
+        return dict(_shown(tuple((_KEYS | values).items())))
 
     def render(
         self, scenario: Scenario, upstreams: Mapping[str, str], *, port: int = 0, shared: bool = False
@@ -52,7 +53,7 @@ class SeawallSystem:
         """
         addresses = {_ADDRESSES[name]: url for name, url in upstreams.items()}
         written = {name.upper(): value for name, value in scenario.system.settings.items()}
-        values = Settings.from_mapping(written | addresses).shown()
+        values = _shown(tuple((written | addresses).items()))
         # What is masked in what is shown comes from here: addresses, and keys, which a scenario may only take away.
         keys = {name: str(written.get(name, emulated)) for name, emulated in _KEYS.items()}
         environment = {name: value for name, value in values.items() if name not in _KEYS} | keys | addresses
@@ -65,3 +66,9 @@ class SeawallSystem:
     def base_url(self, ready: Mapping[str, Any]) -> str:
         """See SystemUnderTest."""
         return f"http://127.0.0.1:{ready['port']}"
+
+
+@lru_cache(maxsize=256)
+def _shown(written: tuple[tuple[str, Any], ...]) -> dict[str, str]:
+    """Return all settings as they are told. Kept, for a hunt asks for the same ones many times a second."""
+    return Settings.from_mapping(dict(written)).shown()

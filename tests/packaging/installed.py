@@ -55,9 +55,12 @@ def _harness() -> None:
     _require(any(path.stat().st_size for path in templates.rglob("*.*")), f"no report template lies in {templates}")
     for data in (
         "router/data/prices.json",
+        *(f"seawall/stores/{name}.lua" for name in ("adjust", "breakers", "reserve", "settle")),
         *(f"seawall/gomod/toxiproxy/{name}" for name in ("go.mod", "go.sum", "tools.go")),
     ):
         _require((SITE / data).is_file() and (SITE / data).stat().st_size > 0, f"{data} is not in the wheel, or empty")
+    plugins = [plugin.value for plugin in importlib.metadata.entry_points(group="pytest11", name="seawall")]
+    _require(plugins == ["seawall.pytest_plugin"], f"pytest would load {plugins} as Seawall's plugin")
     for typed in ("router", "seawall"):
         _require((SITE / typed / "py.typed").is_file(), f"{typed}/py.typed is not in the wheel")
     licences = importlib.metadata.metadata("seawall").get_all("License-File") or []

@@ -32,8 +32,8 @@ PLANTED = {
         from router.breaker import Breaker
         Breaker._open = lambda self, now_s, cause: None
         """,
-        "the breaker of gemini reaches open",
-        "0 times",
+        "a breaker opens at its threshold",
+        "had not opened its breaker",
     ),
     "breaker opens on client errors": Mutant(
         "client-errors",
@@ -151,8 +151,8 @@ PLANTED = {
         "failover",
         """
         from router import chain
-        report = chain._Watch.report
-        chain._Watch.report = lambda self, outcome, error, status: report(self, "ok", None, 200)
+        report = chain.Watch.report
+        chain.Watch.report = lambda self, outcome, error, status: report(self, "ok", None, 200)
         """,
         "every good attempt has a completed call",
         "attempt at gemini reported as ok, but no call was completed",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from router.budget import micro_usd
-from router.catalogue import model_at, resolve
+from router.catalogue import default_catalogue
 from router.models import Message, ModelType
 from router.pricing import price_of, prompt_tokens_max, reservation_micro_usd
 from router.settings import Settings
@@ -93,7 +93,8 @@ def test_the_reservation_that_budget_burst_counts_with_is_the_routers_own() -> N
     scenario = scenario_of("budget-burst")
     arrival = next(arrivals(scenario.load.plan(scenario.seed)))
     tokens = prompt_tokens_max([Message(role="user", content=arrival.prompt)])
-    price = price_of(ModelType.GEMINI, model_at(ModelType.GEMINI, resolve("gemini", "llama3"), "llama3"))
+    table = default_catalogue()
+    price = price_of(ModelType.GEMINI, table.model_at(ModelType.GEMINI, table.resolve("gemini", "llama3"), "llama3"))
     each = reservation_micro_usd(price, tokens, arrival.max_tokens)
     limit = micro_usd(float(scenario.system.settings["DAILY_SPEND_LIMIT_USD"]))
     assert (each, limit // each) == (173, 20)

@@ -20,6 +20,7 @@ HARM: dict[str, Any] = {
     "respond": {"status": 503},
     "process": "kill",
     "remaining": "0.10 USD",
+    "clock_skew": "-5s",
 }
 RESPONDS: dict[str, Any] = {
     "status": 503,

@@ -18,8 +18,10 @@ from seawall.scenario.quantities import (
     parse_money,
     parse_rate,
     parse_share,
+    parse_skew,
     rate_text,
     share_text,
+    skew_text,
 )
 
 DURATIONS = {
@@ -51,6 +53,20 @@ LIMITS = {
 def test_durations(text: str, seconds: float) -> None:
     """A duration is exactly the number of seconds that it says."""
     assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "seconds"), {"5s": 5, "+90s": 90, "-1.5m": -90, " -300ms ": -0.3}.items())
+def test_skews(text: str, seconds: float) -> None:
+    """A skew has a sign, and is written back as it was read."""
+    assert parse_skew(text) == seconds
+    assert parse_skew(skew_text(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["0s", "-0s", "--5s", "- 5 s s", "fast", 5, None])
+def test_what_is_no_skew_is_told_its_remedy(text: object) -> None:
+    """No skew, and what cannot be read as one, is refused."""
+    with pytest.raises(ValueError, match="write a"):
+        parse_skew(text)
 
 
 @pytest.mark.parametrize(("text", "rate"), RATES.items())

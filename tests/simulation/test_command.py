@@ -53,3 +53,19 @@ def test_a_scenario_of_the_wire_only_is_refused(tmp_path: Path) -> None:
     done = run(str(scenario), "--arena", "simulation", out=tmp_path / "out")
     assert done.returncode == 2
     assert "wire only, not in the simulation" in done.stderr
+
+
+def test_brief_prints_verdicts_only(tmp_path: Path) -> None:
+    """With `--brief` a scenario that passes is two lines, and one that fails is told in full."""
+    failing = tmp_path / "never.yaml"
+    failing.write_text(
+        "version: 1\ntitle: t\narenas: [simulation]\n"
+        "load: {executor: constant-arrival-rate, rate: 20/s, duration: 10s}\n"
+        "expect: {sometimes: [{breaker: gemini, reaches: open}]}\n"
+    )
+    done = run("claude-dark", str(failing), "--arena", "simulation", "--brief", out=tmp_path / "out")
+    assert done.returncode == 1, done.stdout + done.stderr
+    passed, failed = done.stdout.split("▶ never")
+    assert [line.split(":")[0] for line in passed.splitlines()] == ["PASS claude-dark", "  report"]
+    assert "in the simulation, seed" in failed
+    assert "fail sometimes: the breaker of gemini reaches open" in failed
