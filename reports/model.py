@@ -147,7 +147,9 @@ def replay_of(journal: Journal) -> str:
     """Return the command that runs it again."""
     if journal.header is None:
         return "seawall run"
-    return f"seawall run {shlex.quote(journal.header.scenario_name)} --seed {journal.header.seed}"
+    # The wire is what `seawall run` takes when nothing is said.
+    arena = "" if journal.header.arena == "wire" else f"--arena {shlex.quote(journal.header.arena)} "
+    return f"seawall run {arena}{shlex.quote(journal.header.scenario_name)} --seed {journal.header.seed}"
 
 
 def figure_text(name: str, value: float | None) -> str:

@@ -26,7 +26,8 @@ def test_scenarios_run_and_report(tmp_path: Path) -> None:
     folders = [path for path in tmp_path.iterdir() if path.name.startswith(("primary-dark-", "worker-killed-"))]
     assert len(folders) == 2
     for folder in folders:
-        assert (folder / "index.html").is_file()
+        again = f"seawall run --arena simulation {folder.name.rsplit('-', 3)[0]} --seed 3"
+        assert again in (folder / "index.html").read_text(), "what a simulation showed is shown again by one"
         assert (folder / "junit.xml").is_file()
         assert msgspec.json.decode((folder / "verdict.json").read_bytes())["verdict"] == "pass"
         assert not [*folder.glob("*.log")]
