@@ -40,12 +40,12 @@ def sighting(pid: int) -> Sighting | None:
     return None if found is None or found.state in {"Z", "X"} else found
 
 
-def kill_exactly(pid: int, started: str) -> None:
-    """Kill the process `pid` if it is the one that started at `started`; nobody else is ever hit."""
+def kill_exactly(pid: int, started: str, number: signal.Signals = signal.SIGKILL) -> None:
+    """Send SIGKILL, or another signal, to `pid` if it is the process that started then; nobody else is ever hit."""
     if not hasattr(os, "pidfd_open"):
         found = sighting(pid)
         if found is not None and found.started == started:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         return
     try:
         handle = os.pidfd_open(pid)
@@ -55,7 +55,7 @@ def kill_exactly(pid: int, started: str) -> None:
         # The handle is of whoever has the number now; only then is it compared, so that no successor can slip in.
         found = sighting(pid)
         if found is not None and found.started == started:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            signal.pidfd_send_signal(handle, number)
     except ProcessLookupError:
         pass
     finally:

@@ -10,7 +10,7 @@ import os
 import tomllib
 from pathlib import Path
 
-__all__ = ["cache_dir", "runs_dir", "scenarios_dir", "state_dir", "undo_dir"]
+__all__ = ["cache_dir", "k8s_dir", "runs_dir", "scenarios_dir", "state_dir", "undo_dir"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -56,6 +56,12 @@ def scenarios_dir() -> Path:
     """Return the folder of the scenarios that come with Seawall: the checkout's, or the installed package's copy."""
     root = _PACKAGE.parent
     return root / "scenarios" if _is_checkout(root) else _PACKAGE / "_data" / "scenarios"
+
+
+def k8s_dir() -> Path:
+    """Return the folder of the Kubernetes manifests and pins: the checkout's, or the installed package's copy."""
+    root = _PACKAGE.parent
+    return root / "k8s" if _is_checkout(root) else _PACKAGE / "_data" / "k8s"
 
 
 def _choose(own: str, xdg: str, home: str) -> Path:

@@ -156,7 +156,9 @@ class Child:
         """Return the error that says what happened to this child."""
         return ProcessFailed(self.name, problem, exit_code=self.code, log_lines=self.tail())
 
-    async def launch(self, argv: Sequence[str], env: Mapping[str, str] | None, *, announces: bool) -> None:
+    async def launch(
+        self, argv: Sequence[str], env: Mapping[str, str] | None, *, announces: bool, cwd: Path | None = None
+    ) -> None:
         """
         Start the process and return when it runs. Called once, by `Processes.start`.
 
@@ -174,6 +176,7 @@ class Child:
                 stdout=output_writer if announces else log,
                 stderr=log,
                 env=None if env is None else dict(env),
+                cwd=cwd,
                 pass_fds=(life_writer,),
                 start_new_session=True,
             )
@@ -277,16 +280,18 @@ class Processes:
         *,
         log: Path,
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
         ready: Literal["json-line"] | Ready | None = None,
         deadline_s: float = 10.0,
     ) -> Child:
         """
         Start `argv` and wait until it is ready, at most `deadline_s` seconds.
 
-        `env` is the child's whole environment (None: ours). Standard output and error are appended to the file `log`.
-        Ready is: with `json-line`, the first line of standard output that is a JSON object (kept in `child.ready`, not
-        logged); with a callable, when it returns True; else when it runs. Raises ProcessFailed when it cannot be
-        started, ends before that or is too late (it is killed then), and ValueError when `name` still runs.
+        `env` is the child's whole environment, `cwd` its working folder (None: ours). Standard output and error are
+        appended to the file `log`. Ready is: with `json-line`, the first line of standard output that is a JSON object
+        (kept in `child.ready`, not logged); with a callable, when it returns True; else when it runs. Raises
+        ProcessFailed when it cannot be started, ends before that or is too late (it is killed then), and ValueError
+        when `name` still runs.
         """
         former = self.children.get(name)
         if former is not None and former.is_running:
@@ -294,7 +299,7 @@ class Processes:
         child = Child(name, log, _secrets(env), self._on_event)
         self.children.pop(name, None)
         self.children[name] = child
-        await child.launch(argv, env, announces=ready == "json-line")
+        await child.launch(argv, env, announces=ready == "json-line", cwd=cwd)
         try:
             await self._until_ready(child, ready, deadline_s)
         except BaseException as error:
@@ -306,9 +311,16 @@ class Processes:
             child.tell("ready")
         return child
 
-    async def stop_all(self, grace_s: float = 5.0) -> None:
-        """Stop every child at the same time. Takes at most `grace_s` and a few seconds more."""
-        await asyncio.gather(*(child.stop(grace_s) for child in self.children.values() if child.is_running))
+    async def stop_all(self, grace_s: float = 5.0, *, first: str | None = None) -> None:
+        """
+        Stop every child at the same time, but those whose names begin with `first` before the others.
+
+        Takes at most `grace_s` and a few seconds more, twice that with `first`.
+        """
+        running = [child for child in self.children.values() if child.is_running]
+        if first is not None:
+            await asyncio.gather(*(child.stop(grace_s) for child in running if child.name.startswith(first)))
+        await asyncio.gather(*(child.stop(grace_s) for child in running if child.is_running))
 
     async def _until_ready(self, child: Child, ready: Literal["json-line"] | Ready | None, deadline_s: float) -> None:
         if ready is None:

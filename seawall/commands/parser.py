@@ -28,9 +28,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         word = nearest_word(first, names)
         fix = f"did you mean `seawall {word}`?" if word else f"the commands are {', '.join(names)}"
         parser.exit(2, f"seawall: there is no command {first!r}; {fix}\n")
-    options, rest = parser.parse_known_args(arguments)
+    words, passed_on = list(arguments), list[str]()
+    if "--" in words and any(command.name == first and command.passes_on for command in COMMANDS):
+        at = words.index("--")
+        words, passed_on = words[:at], words[at + 1 :]
+    options, rest = parser.parse_known_args(words)
     if rest:
         parser.exit(2, _unknown(str(options.command), rest[0]))
+    if passed_on:
+        options.arguments = [*options.arguments, *passed_on]
     return options
 
 

@@ -6,14 +6,14 @@ Cheap to import: a completion asks for it at every press of the tab key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from seawall.commands.arguments import Argument, Command
+from seawall.commands.arguments import flag as _flag
+from seawall.commands.cluster_words import CLUSTER, CLUSTER_CHOICE
 
 __all__ = ["COMMANDS", "EXIT_CODES", "Argument", "Command"]
-
-Completes = Literal["nothing", "scenario", "tag", "folder", "file", "choice"]
 
 EXIT_CODES = (
     "exit codes: 0 pass (also safe and partial), 1 fail, 2 bad scenario or usage, 3 invalid or a part is missing, "
@@ -21,47 +21,20 @@ EXIT_CODES = (
 )
 
 
-@dataclass(frozen=True)
-class Argument:
-    """One argument of a command: what argparse is told, and what completes it."""
-
-    names: tuple[str, ...]
-    help: str
-    completes: Completes = "nothing"
-    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    @property
-    def is_option(self) -> bool:
-        """Whether it begins with a dash."""
-        return self.names[0].startswith("-")
-
-    @property
-    def takes_value(self) -> bool:
-        """Whether a word follows it."""
-        return self.settings.get("action", "store") in ("store", "append")
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The words it takes, where there are only so many."""
-        return tuple(self.settings.get("choices", ()))
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command."""
-
-    name: str
-    help: str
-    more: str = ""
-    """A paragraph for `--help`."""
-    examples: tuple[str, ...] = ()
-    arguments: tuple[Argument, ...] = ()
-
-
-def _flag(name: str, words: str) -> Argument:
-    return Argument((name,), words, settings={"action": "store_true"})
-
-
+_CERTS_ACTIONS = ("init", "issue", "renew", "revoke", "show", "check")
+_SERVICES: dict[str, Any] = {"nargs": "*", "metavar": "SERVICE"}
+_TLS_FILES = {
+    "--tls-cert": "the gateway's certificate; with --tls-key it speaks TLS, and SIGHUP reads the files again",
+    "--tls-key": "its key",
+    "--tls-client-ca": "clients must show a certificate of this CA",
+    "--tls-crl": "the list of revoked client certificates",
+}
+_CONFIG = Argument(
+    ("--config",),
+    "a YAML file with settings; the environment wins over it",
+    "file",
+    {"type": Path, "metavar": "FILE"},
+)
 _SCENARIOS: dict[str, Any] = {"nargs": "*", "metavar": "SCENARIO"}
 
 COMMANDS: tuple[Command, ...] = (
@@ -85,8 +58,16 @@ COMMANDS: tuple[Command, ...] = (
             _flag("--all", "all scenarios"),
             Argument(
                 ("--arena",),
-                "where: wire (real processes, in real time; the default) or simulation (one process, virtual time)",
-                settings={"choices": ("wire", "simulation"), "default": "wire", "metavar": "ARENA"},
+                "where: wire (real processes, in real time; the default), simulation (one process, virtual time) or "
+                "cluster (pods, by default of the local cluster)",
+                settings={"choices": ("wire", "simulation", "cluster"), "default": "wire", "metavar": "ARENA"},
+            ),
+            *CLUSTER_CHOICE,
+            Argument(
+                ("--system",),
+                "another gateway under test: seawall, litellm, portkey, tensorzero, bifrost or direct, with :tuned for "
+                "the best that its documentation allows; or url:http://HOST:PORT, one that runs already",
+                settings={"metavar": "NAME"},
             ),
             _flag("--plan", "print what would happen and when, and start nothing"),
             Argument(
@@ -94,6 +75,7 @@ COMMANDS: tuple[Command, ...] = (
                 "how many scenarios run side by side (default: %(default)s); those marked exclusive always run alone",
                 settings={"type": int, "default": 2, "metavar": "N"},
             ),
+            _flag("--live", "serve the report on loopback while the run goes on, with a button that aborts it"),
             _flag("--brief", "of what passes print the verdict only"),
             _flag("--fail-fast", "begin no other scenario after the first that does not pass"),
             _flag("--no-repeat", "do not run again, alone, what was invalid only because this machine was too busy"),
@@ -103,6 +85,54 @@ COMMANDS: tuple[Command, ...] = (
                 "folder for the reports (default: reports/out in a checkout, else seawall-reports)",
                 "folder",
                 {"type": Path, "metavar": "FOLDER"},
+            ),
+        ),
+    ),
+    Command(
+        "compare",
+        "Run the same scenarios against several gateways, and show them side by side.",
+        more="Each is installed from its registry into an environment of its own the first time. Every cell is run in "
+        "fresh processes, with the same seeds, the systems in turn. Begun again with the same --out, it goes on where "
+        "it was. Exit code 1 when a cell is worse than in --baseline, 3 when no system could be compared.",
+        examples=(
+            "seawall compare --systems seawall,direct --scenarios storm",
+            "seawall compare --systems seawall,litellm,litellm:tuned --scenarios storm-500,storm-cut-stream --repeats 3",
+            "seawall compare --systems seawall,url:http://127.0.0.1:4000 --scenarios storm --baseline old/compare.json",
+        ),
+        arguments=(
+            Argument(
+                ("--systems",),
+                "with commas between: seawall, litellm, portkey, tensorzero, bifrost, direct (no gateway), each also "
+                "with :tuned; url:http://HOST:PORT",
+                settings={"default": "seawall,direct", "metavar": "NAMES"},
+            ),
+            Argument(
+                ("--scenarios",),
+                "files, names or folders of scenarios, with commas between (default: %(default)s)",
+                "scenario",
+                {"default": "storm", "metavar": "NAMES"},
+            ),
+            Argument(
+                ("--repeats",),
+                "how often each cell is run (default: %(default)s)",
+                settings={"type": int, "default": 1, "metavar": "N"},
+            ),
+            Argument(
+                ("--cost-seconds",),
+                "how long what each system costs is measured; 0 leaves it out (default: %(default)s)",
+                settings={"type": float, "default": 8.0, "metavar": "SECONDS"},
+            ),
+            Argument(
+                ("--out",),
+                "folder for the comparison and its runs (default: compare in the folder of reports)",
+                "folder",
+                {"type": Path, "metavar": "FOLDER"},
+            ),
+            Argument(
+                ("--baseline",),
+                "compare.json of an earlier comparison: the page says what is worse",
+                "file",
+                {"type": Path, "metavar": "FILE"},
             ),
         ),
     ),
@@ -120,6 +150,7 @@ COMMANDS: tuple[Command, ...] = (
         arguments=(
             Argument(("--budget",), "how long, such as 60s or 10m (default: 60s)", settings={"metavar": "DURATION"}),
             Argument(("--schedules",), "stop after so many schedules", settings={"type": int, "metavar": "N"}),
+            Argument(("--requests",), "stop after so many requests", settings={"type": int, "metavar": "N"}),
             Argument(
                 ("--jobs",),
                 "how many searches run side by side, each in a process with a seed of its own (default: %(default)s)",
@@ -171,15 +202,41 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "report",
-        "Judge the journal of a run again and write its reports; also of several runs at once.",
-        examples=("seawall report", "seawall report reports/out/primary-dark-20260101-120000-ab12"),
+        "Judge the journal of a run again and write its reports; also of several runs at once, or compare two.",
+        more="`seawall report compare A B` judges both, before and after, and writes compare.html and compare.md; exit "
+        "code 1 when a verdict or a check is worse, a run is missing, or a change is more than its budget.",
+        examples=(
+            "seawall report",
+            "seawall report reports/out/primary-dark-20260101-120000-ab12 --open",
+            "seawall report --baseline FOLDER",
+            "seawall report compare BEFORE AFTER --budget success_rate=-0.1% --budget latency_p99=+10%",
+        ),
         arguments=(
             Argument(
-                ("run",),
-                "the folder of a run, or of a suite (default: the latest)",
+                ("what",),
+                "the folder of a run, or of a suite (default: the latest); or `compare` and two of them",
                 "folder",
-                {"nargs": "?", "type": Path, "metavar": "FOLDER"},
+                {"nargs": "*", "metavar": "FOLDER"},
             ),
+            Argument(
+                ("--baseline",),
+                "another run: the page says what changed since that",
+                "folder",
+                {"type": Path, "metavar": "FOLDER"},
+            ),
+            Argument(
+                ("--budget",),
+                "with compare: how much worse a figure may be, or a YAML file of such lines; may be repeated",
+                settings={"action": "append", "default": [], "metavar": "FIGURE=CHANGE"},
+            ),
+            Argument(
+                ("--out",),
+                "with compare: folder for its reports (default: the second one)",
+                "folder",
+                {"type": Path, "metavar": "FOLDER"},
+            ),
+            _flag("--open", "open the page in a browser"),
+            _flag("--github", "print annotations for GitHub, and add the summary to GITHUB_STEP_SUMMARY"),
         ),
     ),
     Command(
@@ -239,8 +296,89 @@ COMMANDS: tuple[Command, ...] = (
                 "file",
                 {"type": Path, "metavar": "FILE"},
             ),
+            *(Argument((flag,), words, "file", {"metavar": "FILE"}) for flag, words in _TLS_FILES.items()),
+            Argument(
+                ("--tls-client-names",),
+                "which names of client certificates may call, with commas between (default: all of the CA)",
+                settings={"metavar": "NAMES"},
+            ),
             _flag("--ready-json", "print one line of JSON when listening"),
         ),
+    ),
+    Command(
+        "certs",
+        "Make, renew, revoke and check the certificates of mutual TLS.",
+        more="init makes a CA and the certificates of backend, db and every --name; issue adds services, renew and "
+        "revoke take theirs, show lists all, check says only what needs attention. Nothing is ever overwritten but by "
+        "renew and revoke. Exit codes: 0 done, or all is well; 1 check found something; 2 usage, or files that do not "
+        "fit.",
+        examples=(
+            "seawall certs init --dir certs --name web --name metrics=metrics.internal,10.0.0.7",
+            "seawall certs renew backend --dir certs",
+            "seawall certs revoke web --dir certs",
+            "seawall certs check --dir certs --warn 14",
+        ),
+        arguments=(
+            Argument(("action",), "what to do", "choice", {"choices": _CERTS_ACTIONS}),
+            Argument(("services",), "the services to issue, renew or revoke", settings=_SERVICES),
+            Argument(
+                ("--dir",), "the CA's folder (default: certs)", "folder", {"type": Path, "default": Path("certs")}
+            ),
+            Argument(
+                ("--name",),
+                "init: one more service, with the hosts it is reached at (default: localhost); may be repeated",
+                settings={"action": "append", "default": [], "metavar": "SERVICE[=HOST,HOST…]"},
+            ),
+            Argument(
+                ("--key",),
+                "kind of the keys: rsa4096 (default) or ecdsa (P-256)",
+                "choice",
+                {"choices": ("rsa4096", "ecdsa"), "default": "rsa4096"},
+            ),
+            Argument(
+                ("--days",),
+                "how long service certificates last (default: %(default)s); the CA lasts ten years",
+                settings={"type": int, "default": 90, "metavar": "N"},
+            ),
+            Argument(
+                ("--warn",),
+                "check, show: days before its end from which a certificate needs attention (default: %(default)s)",
+                settings={"type": int, "default": 30, "metavar": "N"},
+            ),
+            _flag("--new-key", "renew: with another key; a revoked certificate always gets one"),
+        ),
+    ),
+    CLUSTER,
+    Command(
+        "forget",
+        "Erase a person from the transcripts: delete the key that opens what was kept of them, for good.",
+        more="Every copy of their transcripts, backups included, is noise from then on; what is left of them in the "
+        "file is deleted too. It can be repeated. Exit codes: 0 forgotten, or nothing was known; 1 not confirmed; "
+        "2 usage or settings; 3 the key store cannot be reached: nothing is certain, so repeat it.",
+        examples=("seawall forget alice@example.com --yes", "echo alice@example.com | seawall forget - --yes"),
+        arguments=(
+            Argument(("subject",), "whom, as requests named them; - reads it from standard input"),
+            _flag("--yes", "do not ask"),
+            _CONFIG,
+        ),
+    ),
+    Command(
+        "transcripts",
+        "Print what is kept of a person's conversations, one line of JSON each.",
+        examples=("seawall transcripts alice@example.com",),
+        arguments=(
+            Argument(("subject",), "whose, as requests named them; - reads it from standard input"),
+            _CONFIG,
+        ),
+    ),
+    Command(
+        "keys",
+        "Make or change the master key that wraps the data keys of the transcripts.",
+        more="init writes TRANSCRIPTS_MASTER_KEY_FILE. rotate makes another key and wraps every data key anew; killed "
+        "half-way it is simply repeated, and running gateways go on. With KMS and Vault, rotate wraps everything anew "
+        "under the key that is current there.",
+        examples=("seawall keys init", "seawall keys rotate"),
+        arguments=(Argument(("action",), "what to do", "choice", {"choices": ("init", "rotate")}), _CONFIG),
     ),
     Command(
         "completion",

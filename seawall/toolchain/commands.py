@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from seawall import supervise
@@ -55,11 +55,13 @@ def run(
     doing: str,
     limit_s: float,
     progress: Progress,
+    status: Callable[[Path, float], str] | None = None,
 ) -> None:
     """
     Run a long command; report every 5 seconds that it still runs.
 
-    It ends with this process, however that ends. `doing` completes "still …" and "… ended with exit code 1".
+    It ends with this process, however that ends. `doing` completes "still …" and "… ended with exit code 1". `status`
+    may say how far it is: it gets the file of its output so far and the seconds since its start.
     Raises CommandFailed when the exit code is not 0, or after `limit_s` seconds.
     """
     log = cwd / "output.log"
@@ -80,7 +82,8 @@ def run(
                 elapsed_s = time.monotonic() - started
                 if elapsed_s >= limit_s:
                     raise CommandFailed(f"{doing} took longer than {limit_s:.0f} s: {_end_of(_read(log))}")
-                progress(f"still {doing} ({elapsed_s:.0f} s)")
+                how_far = status(log, elapsed_s) if status is not None else f"{elapsed_s:.0f} s"
+                progress(f"still {doing} ({how_far})")
         finally:
             process.stdin.close()
             if _wait(process, _END_LIMIT_S) is None:

