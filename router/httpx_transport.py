@@ -14,15 +14,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from router.errors import (
-    ConnectFailed,
-    FirstByteTimeout,
-    IdleTimeout,
-    Reset,
-    TlsError,
-    TransportError,
-    TruncatedBody,
-)
+from router.errors import ConnectFailed, FirstByteTimeout, IdleTimeout, Reset, TlsError, TransportError, TruncatedBody
 from router.transport import Answer, Call, Timeouts, connect_bound_s
 
 __all__ = ["HttpxTransport"]
@@ -105,10 +97,8 @@ class _HttpxAnswer:
 
     def __init__(self, response: httpx.Response, first_byte_by_s: float, timeouts: Timeouts) -> None:
         self.status = response.status_code
-        headers: dict[str, list[str]] = {}
-        for name, value in response.headers.multi_items():
-            headers.setdefault(name.lower(), []).append(value)
-        self.headers: Mapping[str, tuple[str, ...]] = {name: tuple(values) for name, values in headers.items()}
+        found = response.headers
+        self.headers: Mapping[str, tuple[str, ...]] = {name.lower(): tuple(found.get_list(name)) for name in found}
         self.body = self._chunks(response, first_byte_by_s, timeouts)
 
     @staticmethod
@@ -121,9 +111,8 @@ class _HttpxAnswer:
         chunks = aiter(response.aiter_raw())
         began = False
         while True:
-            due_s = loop.time() + timeouts.idle_s if began else first_byte_by_s
             try:
-                async with asyncio.timeout_at(due_s):
+                async with asyncio.timeout_at(loop.time() + timeouts.idle_s if began else first_byte_by_s):
                     chunk = await anext(chunks)
             except StopAsyncIteration:
                 return

@@ -9,14 +9,17 @@ A router with all that its settings name and that lies outside of its process: b
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Self
 
 from router.budget import BudgetStore
 from router.errors import ConfigurationError
 from router.hybrid import HybridRouter
 from router.settings import Settings
+from router.transport import Transport
 from seawall import stores, telemetry
 from seawall.config_file import load_settings
+from seawall.transports import transport_named
 
 if TYPE_CHECKING:
     from seawall.shared_breakers import SharedBreakers
@@ -34,12 +37,22 @@ class EquippedRouter(HybridRouter):
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, budget_store: BudgetStore | None = None, **options: Any
+        self,
+        settings: Settings | None = None,
+        *,
+        transport: Transport | None = None,
+        budget_store: BudgetStore | None = None,
+        **options: Any,
     ) -> None:
         settings = settings or load_settings()
         self._store = None if budget_store is not None else stores.from_settings(settings)
+        self._telemetry = telemetry.from_settings(settings, worker=str(options.get("worker", "router")))
         super().__init__(
-            settings, budget_store=budget_store or self._store, telemetry=telemetry.from_settings(settings), **options
+            settings,
+            transport=transport or transport_named("auto"),
+            budget_store=budget_store or self._store,
+            telemetry=self._telemetry,
+            **options,
         )
         self._sharing = None if settings.breaker_store == "memory" else self._shared_breakers()
 
@@ -55,6 +68,8 @@ class EquippedRouter(HybridRouter):
             await self._sharing.aclose()
         if self._store is not None:
             await self._store.aclose()
+        if self._telemetry is not None:
+            await asyncio.to_thread(self._telemetry.close)
 
     def _shared_breakers(self) -> SharedBreakers:
         try:

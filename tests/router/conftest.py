@@ -17,27 +17,50 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from router.httpx_transport import HttpxTransport
-from router.pyreqwest_transport import PyreqwestTransport
 from router.settings import Settings
 from router.transport import Call, Timeouts, Transport
 from seawall.emulators.client import EmulatorClient
 from seawall.emulators.steps import Behaviour
 from seawall.processes import free_port
 from seawall.toolchain import resolve
+from seawall.transports.httptools_transport import HttptoolsTransport
+from seawall.transports.pyreqwest_transport import PyreqwestTransport
 
 _TESTS = str(Path(__file__).parents[1])
 if _TESTS not in sys.path:
     sys.path.insert(0, _TESTS)  # the vendors' forms are data of their own beside the rooms
 
-TRANSPORTS: dict[str, Callable[[], Transport]] = {"httpx": HttpxTransport, "pyreqwest": PyreqwestTransport}
+TRANSPORTS: dict[str, Callable[[], Transport]] = {
+    "httpx": HttpxTransport,
+    "pyreqwest": PyreqwestTransport,
+    "httptools": HttptoolsTransport,
+}
 """An implementation of the transport seam joins the conformance suite by its name here."""
 
 PATIENT = Timeouts(connect_s=5, first_byte_s=5, idle_s=5)
 TOKEN = "the-token-of-this-test"
 PROVIDERS = ("gemini", "claude", "openai", "local")
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-asyncio 1.3 does not ask
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:
+    """Have the conformance suite of the transports run on two event loops."""
+    loops: dict[str, Callable[[], Any]] = {"asyncio": asyncio.new_event_loop}
+    if item.path.name.startswith("test_transport"):
+        loops["uvloop"] = uvloop.new_event_loop
+    return loops
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the second loop would not change: only the transport on httptools lives on the loop itself."""
+    dropped = [item for item in items if "[uvloop" in item.name and "httptools" not in item.nodeid.lower()]
+    if dropped:
+        items[:] = [item for item in items if item not in dropped]
+        config.hook.pytest_deselected(items=dropped)
 
 
 class Wire:

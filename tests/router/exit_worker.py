@@ -1,18 +1,20 @@
-"""A process that ends in the middle of eight streams: `python exit_worker.py URL (close | leave)`."""
+"""A process that ends in the middle of eight streams: `python exit_worker.py URL (close | leave) TRANSPORT`."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 
+import uvloop
+
 from router.errors import TransportError
-from router.pyreqwest_transport import PyreqwestTransport
-from router.transport import Call, Timeouts
+from router.transport import Call, Timeouts, Transport
+from seawall.transports import transport_named
 
 STREAMS = 8
 
 
-async def read(transport: PyreqwestTransport, url: str, flowing: asyncio.Semaphore) -> None:
+async def read(transport: Transport, url: str, flowing: asyncio.Semaphore) -> None:
     """Read a stream without an end."""
     timeouts = Timeouts(connect_s=5, first_byte_s=5, idle_s=5)
     call = Call(method="POST", url=url, headers=(), body=b"x" * 100, timeouts=timeouts)
@@ -23,9 +25,9 @@ async def read(transport: PyreqwestTransport, url: str, flowing: asyncio.Semapho
             pass
 
 
-async def main(url: str, how: str) -> None:
+async def main(url: str, how: str, name: str) -> None:
     """Let the streams flow, then close the transport under them, or leave everything as it is."""
-    transport, flowing = PyreqwestTransport(), asyncio.Semaphore(0)
+    transport, flowing = transport_named(name), asyncio.Semaphore(0)
     tasks = [asyncio.create_task(read(transport, url, flowing)) for _ in range(STREAMS)]
     for _ in tasks:
         await flowing.acquire()
@@ -36,5 +38,6 @@ async def main(url: str, how: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    # On the loop of the gateway.
+    uvloop.run(main(sys.argv[1], sys.argv[2], sys.argv[3]))
     sys.stdout.write("done\n")

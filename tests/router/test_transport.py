@@ -7,6 +7,9 @@ The peers are bare servers that do what their script says and nothing more.
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
@@ -117,6 +120,69 @@ async def test_a_connection_that_died_while_idle_never_surfaces(ask: Ask, peer: 
             await server.settled()
             await asyncio.sleep(0.02)
             assert server.connections == n
+
+
+async def test_an_end_that_nobody_has_seen_yet_never_surfaces(ask: Ask) -> None:
+    """A connection that ended while our event loop was busy is not used either: the next call goes over a new one."""
+    end, listener = threading.Event(), socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for _ in range(3):
+            with listener.accept()[0] as wire:
+                while b"\r\n\r\n" not in wire.recv(65_536):
+                    pass
+                wire.sendall(WHOLE)
+                end.wait(5)
+                end.clear()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with listener:
+        for _ in range(3):
+            assert await ask(f"http://127.0.0.1:{listener.getsockname()[1]}") == b"hello"
+            end.set()
+            time.sleep(0.05)  # noqa: ASYNC251 - the loop must not see it
+    thread.join(5)
+
+
+async def test_answers_before_the_answer_are_passed_over(ask: Ask, peer: MakePeer) -> None:
+    """Interim answers (100, 102, 103) come before the one that counts, and are not it."""
+
+    async def early(wire: Wire) -> None:
+        while True:
+            await wire.request()
+            await wire.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+            await asyncio.sleep(0.01)
+            await wire.send(b"HTTP/1.1 102 Processing\r\n\r\n" + WHOLE)
+
+    async with peer(early) as server:
+        for _ in range(2):
+            assert await ask(server.url) == b"hello"
+        assert server.connections == 1
+
+
+async def test_a_reader_who_stops_stops_the_peer(transport: Transport, call_to: CallTo, peer: MakePeer) -> None:
+    """What is not read is not taken in without bounds: the peer has to wait; then all of it comes, in order."""
+    blocks, sent = 500, 0
+
+    async def pour(wire: Wire) -> None:
+        nonlocal sent
+        await wire.request()
+        await wire.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (blocks * 100_000))
+        for n in range(blocks):
+            await wire.send(bytes([n % 251]) * 100_000)
+            sent += 1
+
+    size = total = 0
+    async with asyncio.timeout(20), peer(pour) as server, transport.send(call_to(server.url)) as answer:
+        size = len(await anext(answer.body))
+        await asyncio.sleep(0.3)
+        assert sent * 100_000 < 20_000_000
+        total = size
+        async for chunk in answer.body:
+            assert chunk[0] == total // 100_000 % 251
+            total += len(chunk)
+    assert total == blocks * 100_000
 
 
 async def test_a_slow_but_steady_body_is_no_timeout(ask: Ask, peer: MakePeer) -> None:

@@ -107,8 +107,8 @@ async def test_ten_thousand_faults_leave_nothing_behind(
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("how", ["close", "leave"])
-async def test_an_interpreter_ends_cleanly_under_streams(peer: MakePeer, how: str) -> None:
+@pytest.mark.parametrize(("how", "name"), [("close", "pyreqwest"), ("leave", "pyreqwest"), ("leave", "httptools")])
+async def test_an_interpreter_ends_cleanly_under_streams(peer: MakePeer, how: str, name: str) -> None:
     """Fifty processes that end amid eight streams, after `aclose` or without it: none aborts, hangs or warns."""
 
     async def pour(wire: Wire) -> None:
@@ -120,7 +120,7 @@ async def test_an_interpreter_ends_cleanly_under_streams(peer: MakePeer, how: st
 
     async def end(url: str) -> tuple[int | None, bytes, bytes]:
         async with room:
-            command = [sys.executable, str(WORKER), url, how]
+            command = [sys.executable, str(WORKER), url, how, name]
             child = await asyncio.create_subprocess_exec(*command, stdout=-1, stderr=-1)
             try:
                 out, err = await asyncio.wait_for(child.communicate(), 30)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from router.errors import ConnectFailed, FirstByteTimeout, IdleTimeout, Reset, TransportError
-from router.pyreqwest_transport import PyreqwestTransport
-from router.transport import Call, Timeouts
+from router.transport import Call, Timeouts, Transport
+from seawall.transports.httptools_transport import HttptoolsTransport
+from seawall.transports.pyreqwest_transport import PyreqwestTransport
 
 Wire = Any  # one connection as the peer holds it: see conftest.py
 Ask = Callable[..., Awaitable[bytes]]
@@ -194,8 +195,11 @@ async def test_many_calls_that_are_left_at_once_all_end(ask: Ask, peer: MakePeer
         assert await ask(server.url) == b"hello"
 
 
-async def test_a_call_on_a_closed_transport_is_connect_failed(call_to: CallTo, peer: MakePeer) -> None:
-    """Whoever calls pyreqwest after `aclose` learns that nothing was sent; calls under way ended with an error."""
+@pytest.mark.parametrize("make", [PyreqwestTransport, HttptoolsTransport])
+async def test_a_call_on_a_closed_transport_is_connect_failed(
+    make: Callable[[], Transport], call_to: CallTo, peer: MakePeer
+) -> None:
+    """Who calls a fast transport after `aclose` learns that nothing was sent; calls under way ended with an error."""
     reached = asyncio.Event()
 
     async def wait(wire: Wire) -> None:
@@ -207,7 +211,7 @@ async def test_a_call_on_a_closed_transport_is_connect_failed(call_to: CallTo, p
         async with transport.send(call_to(server.url)):
             pass
 
-    transport = PyreqwestTransport()
+    transport = make()
     async with asyncio.timeout(5), peer(wait) as server:
         task = asyncio.create_task(call())
         await reached.wait()

@@ -17,8 +17,9 @@ import trustme
 
 from router.errors import ConnectFailed, TlsError
 from router.httpx_transport import HttpxTransport
-from router.pyreqwest_transport import PyreqwestTransport
 from router.transport import Timeouts, Transport
+from seawall.transports.httptools_transport import HttptoolsTransport
+from seawall.transports.pyreqwest_transport import PyreqwestTransport
 
 Wire = Any  # one connection as the peer holds it: see conftest.py
 Ask = Callable[..., Awaitable[bytes]]
@@ -44,10 +45,12 @@ def _trusts(name: str, authority: trustme.CA) -> Transport:
         return PyreqwestTransport(roots_pem=authority.cert_pem.bytes())
     context = ssl.create_default_context()
     authority.configure_trust(context)
+    if name == "httptools":
+        return HttptoolsTransport(tls=context)
     return HttpxTransport(httpx.AsyncHTTPTransport(verify=context, trust_env=False))
 
 
-@pytest.fixture(params=["httpx", "pyreqwest"])
+@pytest.fixture(params=["httpx", "pyreqwest", "httptools"])
 async def transport(request: pytest.FixtureRequest, authority: trustme.CA) -> AsyncIterator[Transport]:
     """Return a transport of each implementation that trusts the authority."""
     made = _trusts(request.param, authority)

@@ -5,7 +5,8 @@ pyreqwest speaks HTTP on a thread of its own (Rust: reqwest, hyper, tokio). Four
 
 - It buffers a streamed body unless `streamed_read_buffer_limit(0)` is asked for, and a cut then loses what came before.
 - A request that is cancelled before the head of its answer goes on in its thread: the peer keeps working, and billing,
-  for nobody. So every call has a lane, a client to itself, whose sockets bear its mark; `router.lanes` ends them.
+  for nobody. So every call has a lane, a client to itself, whose sockets bear its mark; `lanes` ends them. That costs a
+  third more than one client for all, and some calls wait long when hundreds are under way: see `benchmarks.transports`.
 - A cancellation that comes at the same moment as a result is forgotten.
 - It aborts the interpreter when its thread touches Python while that shuts down. So `aclose`, and at the latest the end
   of the interpreter, ends what is open and waits until it is gone.
@@ -35,8 +36,8 @@ from router.errors import (
     TransportError,
     TruncatedBody,
 )
-from router.lanes import Lane, Lanes
 from router.transport import Answer, Call, connect_bound_s
+from seawall.transports.lanes import Lane, Lanes
 
 __all__ = ["PyreqwestTransport"]
 
