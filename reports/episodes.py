@@ -234,7 +234,7 @@ class _Crowd:
         most = max(len(calls), len(attempts))
         overall = max(len(self.calls), len(self.attempts))
         if requests and (self.sees_calls or self.sees_attempts):
-            note = f"{overall / max(len(self.requests), 1):.2f} over the whole run"
+            note = f"amplification; {overall / max(len(self.requests), 1):.2f} over the whole run"
             figures.append(Figure(label="Calls a request", value=f"{most / requests:.2f}", note=note))
         return figures
 

@@ -11,10 +11,14 @@ from collections.abc import Iterable
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from reports.svg import clean
+from reports.svg import clean, shortened
 from seawall.verdicts.model import Check, RunVerdict, Verdict
 
 __all__ = ["junit_of", "to_bytes"]
+
+
+_TEXT_MAX = 4000
+"""Characters of one text: CI servers read the whole file at once."""
 
 
 def junit_of(name: str, verdict: RunVerdict, properties: Iterable[tuple[str, str]] = ()) -> JUnitXml:
@@ -51,10 +55,10 @@ def _run_as_check(verdict: RunVerdict) -> Check:
 
 def _case(classname: str, check: Check) -> TestCase:
     case = TestCase(clean(check.name), classname=clean(classname), time=0.0)
-    lines = [f"{check.figure} (limit {check.limit})" if check.limit else check.figure, check.reason]
-    lines += [_evidence_line(item.text, item.at_s, item.request_id) for item in check.evidence]
+    reason = shortened(check.reason, _TEXT_MAX)
+    lines = [f"{check.figure} (limit {check.limit})" if check.limit else check.figure, reason]
+    lines += [_evidence_line(shortened(item.text, _TEXT_MAX), item.at_s, item.request_id) for item in check.evidence]
     text = clean("\n".join(lines))
-    reason = clean(check.reason)
     if check.verdict is Verdict.FAIL:
         result: Failure | Error | Skipped = Failure(reason, type_=check.group)
     elif check.verdict is Verdict.INVALID:

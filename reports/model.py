@@ -6,14 +6,18 @@ Nothing here depends on the present time or the machine: the same journal gives 
 
 from __future__ import annotations
 
+import re
 import shlex
-from array import array
 from collections.abc import Sequence
 
 import msgspec
 
 from reports.breakers import BreakerStrip, strips_of
+from reports.compare import Pair
 from reports.episodes import FaultView, Figure, faults_of
+from reports.failover import FailoverMatrix, failover_of
+from reports.figures import figure_text
+from reports.replicas import Replicas, replicas_of
 from reports.spending import Spending, spending_of
 from reports.stories import Story, stories_of
 from reports.svg import number, seconds_text
@@ -23,17 +27,11 @@ from seawall.journal.view import Journal
 from seawall.verdicts.case import served_by
 from seawall.verdicts.model import Check, RunVerdict, Verdict
 
-__all__ = ["Mark", "Remark", "RunView", "figure_text", "replay_of", "view_of"]
+__all__ = ["Mark", "Remark", "RunView", "replay_of", "view_of"]
 
 _GROUPS = ("validity", "invariant", "steady_state", "always", "sometimes", "eventually", "threshold", "undo")
 _REMARKS_MAX = 200
-_UNITS = {
-    "_ms": " ms",
-    "_s": " s",
-    "_usd": " USD",
-    "_rate": "%",
-    "_share": "%",
-}
+_FIGURES_MAX = 1000
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
@@ -71,6 +69,10 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader must know before anything else (a killed run, an undo that was not verified); may be empty."""
     first_event: str
     """When and at which request the first violation was seen; empty when the verdict's sentence tells it."""
+    measured: str
+    """Figure, limit and margin of the check that the verdict's sentence tells; empty when there is none."""
+    meanwhile: tuple[tuple[str, str], ...]
+    """The faults that were about when the first violation was seen, each with what it does."""
     undone_text: str
     duration: str
     tiles: tuple[Figure, ...]
@@ -81,10 +83,14 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     """Everybody who can be the answer to "who answered": providers, then `unknown`, `refused`, `failed`."""
     requests_total: int
     faults: tuple[FaultView, ...]
+    failover: FailoverMatrix | None
     strips: tuple[BreakerStrip, ...] | None
     spending: Spending | None
+    replicas: Replicas | None
     stories: tuple[Story, ...]
     wrong_total: int
+    baseline: Pair | None
+    """What changed since another run, where one was given."""
     skips: tuple[tuple[str, str, int], ...]
     """Provider, reason, how often the plan left it out for that reason."""
     remarks: tuple[Remark, ...]
@@ -97,8 +103,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str
 
 
-def view_of(journal: Journal, verdict: RunVerdict) -> RunView:
-    """Derive the view of a run."""
+def view_of(journal: Journal, verdict: RunVerdict, baseline: Pair | None = None) -> RunView:
+    """Derive the view of a run; `baseline` is its comparison with another."""
     header = journal.header
     faults = faults_of(journal, verdict.figures)
     moments = [m for f in faults for e in f.episodes for m in (e.injecting_s, e.active_s, e.healed_s) if m is not None]
@@ -106,6 +112,7 @@ def view_of(journal: Journal, verdict: RunVerdict) -> RunView:
     checks = _ordered(verdict.checks)
     stories, wrong = stories_of(journal, faults)
     remarks = _remarks(journal)
+    names = (*line.providers, "unknown", "refused", "failed")
     return RunView(
         title=header.title if header else "A run without a header",
         run=header.run if header else "unknown",
@@ -118,27 +125,34 @@ def view_of(journal: Journal, verdict: RunVerdict) -> RunView:
         checks=checks,
         alarm=_alarm(journal, verdict),
         first_event=_first_event(verdict, checks),
+        measured=_measured(verdict),
+        meanwhile=_meanwhile(journal, verdict, faults),
         undone_text=_undone(verdict),
         duration=seconds_text(max(journal.seconds(journal.load_end_ns), 0.0)),
         tiles=_tiles(journal, line),
-        figures=tuple((name, figure_text(name, value)) for name, value in sorted(verdict.figures.items())),
+        figures=tuple((name, figure_text(name, value)) for name, value in sorted(verdict.figures.items()))[
+            :_FIGURES_MAX
+        ],
         timeline=line,
         marks=_marks(journal),
-        names=(*line.providers, "unknown", "refused", "failed"),
+        names=names,
         requests_total=len(journal.requests),
         faults=faults,
+        failover=failover_of(journal, names),
         strips=strips_of(journal, line.providers, line.start_s, line.end_s),
         spending=spending_of(journal, line),
+        replicas=replicas_of(journal, line),
         stories=stories,
         wrong_total=wrong,
+        baseline=baseline,
         skips=_skips(journal),
         remarks=remarks[:_REMARKS_MAX],
         remarks_left_out=max(len(remarks) - _REMARKS_MAX, 0),
         lag=_lag(journal),
         lag_rows=_lag_rows(journal),
         facts=_facts(journal),
-        versions=tuple(sorted(header.versions.items())) if header else (),
-        settings=tuple(sorted(header.settings.items())) if header else (),
+        versions=tuple(sorted(header.versions.items()))[:_REMARKS_MAX] if header else (),
+        settings=tuple(sorted(header.settings.items()))[:_REMARKS_MAX] if header else (),
         scenario=header.scenario if header else "",
     )
 
@@ -150,17 +164,6 @@ def replay_of(journal: Journal) -> str:
     # The wire is what `seawall run` takes when nothing is said.
     arena = "" if journal.header.arena == "wire" else f"--arena {shlex.quote(journal.header.arena)} "
     return f"seawall run {arena}{shlex.quote(journal.header.scenario_name)} --seed {journal.header.seed}"
-
-
-def figure_text(name: str, value: float | None) -> str:
-    """Return a figure of the verdict with the unit that its name tells; None is `n/a`."""
-    if value is None:
-        return "n/a"
-    kind = name.split(":", 1)[0]
-    for part, unit in _UNITS.items():
-        if kind.endswith(part) or f"{part}_" in kind:
-            return f"{number(value * 100, 2)} %" if unit == "%" else number(value, 4 if unit == " USD" else 1) + unit
-    return number(value, 2)
 
 
 def _ordered(checks: Sequence[Check]) -> tuple[Check, ...]:
@@ -196,6 +199,36 @@ def _first_event(verdict: RunVerdict, checks: Sequence[Check]) -> str:
     return f"{when}{who}{first.text}"
 
 
+def _measured(verdict: RunVerdict) -> str:
+    told = verdict.told
+    if told is None or not told.limit:
+        return ""
+    return f"{told.figure}, limit {told.limit}" + (f", {told.margin}." if told.margin else ".")
+
+
+def _meanwhile(journal: Journal, verdict: RunVerdict, faults: Sequence[FaultView]) -> tuple[tuple[str, str], ...]:
+    """Return the faults between whose injection and healing the first violation, or its request, was."""
+    told = verdict.told
+    first = told.evidence[0] if told is not None and told.evidence else None
+    if first is None or first.at_s is None:
+        return ()
+    start_s = end_s = first.at_s
+    for request in journal.requests.containing(re.compile(re.escape((first.request_id or "\0").encode()))):
+        if request.request_id == first.request_id:
+            start_s = min(start_s, journal.seconds(request.intended_ns))
+            end_s = max(end_s, journal.seconds(request.end_ns))
+    return tuple(
+        (f"{fault.id} at {fault.target}", fault.description)
+        for fault in faults
+        if any(
+            each.injecting_s is not None
+            and each.injecting_s <= end_s
+            and (each.healed_s is None or each.healed_s >= start_s)
+            for each in fault.episodes
+        )
+    )
+
+
 def _undone(verdict: RunVerdict) -> str:
     if verdict.undone is None:
         return "No fault was injected, so there was nothing to undo."
@@ -205,13 +238,8 @@ def _undone(verdict: RunVerdict) -> str:
 def _tiles(journal: Journal, line: Timeline) -> tuple[Figure, ...]:
     total = len(journal.requests)
     latencies = sorted(value for bucket in line.buckets for value in bucket.latencies_s)
-    firsts = array("d")
-    refused = 0
-    for request in journal.requests:
-        refused += request.outcome == "refused"
-        if request.outcome == "whole" and request.stream and request.first_byte_ns is not None:
-            firsts.append((request.first_byte_ns - request.intended_ns) / 1e9)
-    firsts = array("d", sorted(firsts))
+    firsts = sorted(value for bucket in line.buckets for value in bucket.first_tokens_s)
+    refused = sum(bucket.served.get("refused", 0) for bucket in line.buckets)
     whole = len(latencies)
 
     def quantile(values: Sequence[float], share: float) -> str:

@@ -14,16 +14,20 @@ from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reports.charts import draw_all
+from reports.compare import Comparison
 from reports.model import RunView
 from reports.suiterows import SuiteRow
-from reports.svg import clean, counted
+from reports.svg import counted, shortened
+from seawall.compare.model import Comparison as Systems
 from seawall.verdicts.model import Verdict
 
-__all__ = ["run_page", "suite_page"]
+__all__ = ["compare_page", "run_page", "suite_page", "systems_page"]
 
+_WORDS_MAX = 400
+"""Characters of one text; an error may be a megabyte of somebody's HTML."""
 _WORDS = {
     Verdict.FAIL: "Something that must hold was broken.",
     Verdict.INVALID: "The run proves nothing.",
@@ -35,8 +39,7 @@ _WORDS = {
 
 def run_page(view: RunView) -> bytes:
     """Return the page of one run as UTF-8."""
-    script = _file("script.js") if view.faults and view.stories else ""
-    return _render("run.html.j2", view.verdict.verdict, script, view=view, charts=draw_all(view))
+    return _render("run.html.j2", view.verdict.verdict, view=view, charts=draw_all(view))
 
 
 def suite_page(title: str, worst: Verdict, rows: Sequence[SuiteRow], arenas: Sequence[str]) -> bytes:
@@ -48,7 +51,6 @@ def suite_page(title: str, worst: Verdict, rows: Sequence[SuiteRow], arenas: Seq
     return _render(
         "suite.html.j2",
         worst,
-        "",
         title=title,
         rows=rows,
         worst_first=sorted(rows, key=lambda row: list(Verdict).index(row.verdict)),
@@ -59,9 +61,25 @@ def suite_page(title: str, worst: Verdict, rows: Sequence[SuiteRow], arenas: Seq
     )
 
 
-def _render(template: str, verdict: Verdict, script: str, **values: object) -> bytes:
-    style = _file("style.css")
-    sources = f"style-src '{_hash(style)}'" + (f"; script-src '{_hash(script)}'" if script else "")
+def compare_page(comparison: Comparison) -> bytes:
+    """Return the page of a comparison as UTF-8."""
+    first = next((f"{pair.scenario}: {text}" for pair in comparison.pairs for text in pair.regressions), "")
+    verdict = Verdict.FAIL if comparison.regressions else Verdict.PASS
+    return _render("compare.html.j2", verdict, comparison=comparison, first=first)
+
+
+def systems_page(comparison: Systems, *, worse: Sequence[str], **values: object) -> bytes:
+    """Return the page of systems side by side as UTF-8."""
+    labels = [info.label for info in comparison.systems]
+    title = f"{', '.join(labels)}: {counted(len(comparison.scenarios), 'scenario')}"
+    verdict = Verdict.FAIL if worse else Verdict.PASS
+    word = "worse" if worse else "comparison"
+    return _render("systems.html.j2", verdict, comparison=comparison, title=title, word=word, worse=worse, **values)
+
+
+def _render(template: str, verdict: Verdict, **values: object) -> bytes:
+    style, script = _file("style.css"), _file("script.js")
+    sources = f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     policy = f"default-src 'none'; {sources}; img-src data:; base-uri 'none'; form-action 'none'"
     text = (
         _environment()
@@ -97,7 +115,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,
+        finalize=lambda value: shortened(value, _WORDS_MAX) if type(value) is str else value,
     )
     environment.filters["counted"] = counted
+    # What may be longer than the rest; Markup, so that `finalize` lets it pass.
+    environment.filters["long"] = lambda text, most: Markup(escape(shortened(text, most)))  # noqa: S704
     return environment

@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 
 from reports.model import RunView
-from reports.svg import clean
+from reports.svg import clean, shortened
 from seawall.verdicts.model import Check, Verdict
 
 __all__ = ["ICONS", "markdown", "summary_of"]
 
 ICONS = {Verdict.FAIL: "🛑", Verdict.INVALID: "⚠️", Verdict.SAFE: "🛡️", Verdict.PARTIAL: "🔶", Verdict.PASS: "✅"}
 _ROWS_MAX = 20
+_TEXT_MAX = 1500
+"""Characters of one text: GitHub shows no summary over a megabyte."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~!@&])")
 
 
 def markdown(text: str) -> str:
     """Return `text` as one line of Markdown that renders as just these words: no markup, link, mention or HTML."""
-    return _SPECIAL.sub(r"\\\1", " ".join(clean(text).split()))
+    return _SPECIAL.sub(r"\\\1", " ".join(shortened(text, _TEXT_MAX).split()))
 
 
 def summary_of(view: RunView) -> str:

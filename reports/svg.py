@@ -24,6 +24,7 @@ __all__ = [
     "log_ticks",
     "number",
     "seconds_text",
+    "shortened",
     "text_width",
     "ticks",
 ]
@@ -34,10 +35,17 @@ RIGHT = 84
 PLOT_WIDTH = WIDTH - LEFT - RIGHT
 
 _ALLOWED = {0x9, 0xA}
+_WORDS_MAX = 1500
+"""Characters of one text in a drawing."""
 
 
 def clean(text: str) -> str:
-    """Return `text` without characters that XML cannot hold: controls, lone surrogates, U+FFFE and U+FFFF."""
+    """
+    Return `text` with a mark for each character that could harm.
+
+    These are what XML cannot hold (controls, lone surrogates, U+FFFE and U+FFFF), and what turns the direction of
+    writing, so that a line would read otherwise than it is.
+    """
     if text.isprintable():
         return text
     return "".join("�" if _forbidden(ord(char)) else char for char in text)
@@ -46,7 +54,16 @@ def clean(text: str) -> str:
 def _forbidden(code: int) -> bool:
     if code < 0x20:
         return code not in _ALLOWED
+    if 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069:
+        return True
     return 0x7F <= code <= 0x9F or 0xD800 <= code <= 0xDFFF or code in {0xFFFE, 0xFFFF}
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the beginning of `text`, cleaned; one that is longer than `most` characters says how long it was."""
+    if len(text) <= most:
+        return clean(text)
+    return f"{clean(text[:most])}… ({len(text)} characters in all)"
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -115,13 +132,24 @@ class Scale:
 
 
 class Canvas:
-    """Collect the marks of one chart and write them as one SVG element."""
+    """
+    Collect the marks of one chart and write them as one SVG element.
 
-    def __init__(self, name: str, height: int, title: str, description: str, *, width: int = WIDTH) -> None:
+    With a `plot` (height of the area above the axis of time) the marks are drawn inside a nested SVG as wide as the
+    plot: whoever sets its `viewBox` zooms all of them. What is `fixed`, and all text, lies outside of it.
+    """
+
+    def __init__(
+        self, name: str, height: int, title: str, description: str, *, width: int = WIDTH, plot: int | None = None
+    ) -> None:
         self._name, self._title, self._description = name, title, description
         self._parts: list[str] = []
         self._above: list[str] = []
+        self._fixed: list[str] = []
+        self._plot = plot
         self.height, self.width = height, width
+        self.role = "img"
+        """`group` for a chart in which something can be chosen."""
 
     def rect(
         self, x: float, y: float, width: float, height: float, css: str, *, title: str = "", rx: float = 0
@@ -132,10 +160,13 @@ class Canvas:
         inside = f"><title>{_escape(title)}</title></rect>" if title else "/>"
         self._parts.append(f'<rect class="{css}" {place}{corner}{inside}')
 
-    def line(self, x1: float, y1: float, x2: float, y2: float, css: str, *, above: bool = False) -> None:
+    def line(
+        self, x1: float, y1: float, x2: float, y2: float, css: str, *, above: bool = False, fixed: bool = False
+    ) -> None:
         """Add a straight line; one `above` lies over all marks, whatever is added later."""
         place = f'x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}"'
-        (self._above if above else self._parts).append(f'<line class="{css}" {place}/>')
+        layer = self._fixed if fixed else self._above if above else self._parts
+        layer.append(f'<line class="{css}" {place}/>')
 
     def path(self, data: str, css: str) -> None:
         """Add a path, unless it is empty."""
@@ -147,10 +178,24 @@ class Canvas:
         if points:
             self.path("M" + "L".join(f"{number(x)} {number(y)}" for x, y in points), css)
 
-    def text(self, x: float, y: float, text: str, css: str, *, anchor: str = "start") -> None:
-        """Add a line of text that begins, is centred (`middle`) or ends (`end`) at `x`."""
+    def text(self, x: float, y: float, text: str, css: str, *, anchor: str = "start", moves: bool = False) -> None:
+        """
+        Add a line of text that begins, is centred (`middle`) or ends (`end`) at `x`.
+
+        One that `moves` stands at a moment, and goes with it when the charts are zoomed.
+        """
         where = "" if anchor == "start" else f' text-anchor="{anchor}"'
-        self._parts.append(f'<text class="{css}" x="{number(x)}" y="{number(y)}"{where}>{_escape(text)}</text>')
+        css = f"{css} at" if moves else css
+        self._fixed.append(f'<text class="{css}" x="{number(x)}" y="{number(y)}"{where}>{_escape(text)}</text>')
+
+    def begin_link(self, target: str, label: str, data: str) -> None:
+        """Begin a link around what is added until `end_link`; `data` are attributes, already escaped."""
+        self.role = "group"
+        self._parts.append(f'<a class="band" href="#{target}" aria-label="{_escape(label)}" {data}>')
+
+    def end_link(self) -> None:
+        """End the link."""
+        self._parts.append("</a>")
 
     def dots(self, points: Iterable[tuple[float, float]], css: str) -> None:
         """Add one round dot a point, all in one path: the stroke's round cap draws them."""
@@ -159,13 +204,19 @@ class Canvas:
     def render(self) -> Markup:
         """Return the SVG element with its accessible name and description."""
         head = (
-            f'<svg class="chart" viewBox="0 0 {self.width} {self.height}" role="img" '
+            f'<svg class="chart" viewBox="0 0 {self.width} {self.height}" role="{self.role}" '
             f'aria-labelledby="{self._name}-t {self._name}-d">'
             f'<title id="{self._name}-t">{_escape(self._title)}</title>'
             f'<desc id="{self._name}-d">{_escape(self._description)}</desc>'
         )
-        return Markup(head + "".join(self._parts + self._above) + "</svg>")  # noqa: S704 - every text above went through _escape
+        marks = "".join(self._parts + self._above)
+        if self._plot is not None:
+            # A little higher than the plot, so that no line along its edge is halved.
+            box = f"{LEFT} -2 {PLOT_WIDTH} {self._plot + 3}"
+            place = f'x="{LEFT}" y="-2" width="{PLOT_WIDTH}" height="{self._plot + 3}"'
+            marks = f'<svg class="zoom" {place} viewBox="{box}" preserveAspectRatio="none">{marks}</svg>'
+        return Markup(head + marks + "".join(self._fixed) + "</svg>")  # noqa: S704 - every text above went through _escape
 
 
 def _escape(text: str) -> str:
-    return str(escape(clean(text)))
+    return str(escape(shortened(text, _WORDS_MAX)))

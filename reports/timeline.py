@@ -34,6 +34,8 @@ class Bucket(msgspec.Struct, kw_only=True):
     """Requests whose whole answer arrived in this step."""
     latencies_s: list[float] = []
     """Of the requests due in this step that were answered whole, sorted."""
+    first_tokens_s: list[float] = []
+    """The same, of whole streams: to their first byte."""
     served: dict[str, int] = {}
     """Requests due in this step, by provider when answered whole, else under `refused` or `failed`."""
     calls: dict[str, int] = {}
@@ -97,6 +99,8 @@ def timeline_of(journal: Journal, fault_ends_s: Iterable[float]) -> Timeline:
         if request.outcome == "whole":
             bucket(request.end_ns).whole += 1
             due.latencies_s.append(latency_s(request))
+            if request.stream and request.first_byte_ns is not None:
+                due.first_tokens_s.append(max(request.first_byte_ns - request.intended_ns, 0) / 1e9)
             who = served_by(request) or "unknown"
         elif request.outcome == "refused":
             who = "refused"
@@ -104,6 +108,7 @@ def timeline_of(journal: Journal, fault_ends_s: Iterable[float]) -> Timeline:
     seen_by = _count_calls(journal, bucket)
     for each in buckets:
         each.latencies_s.sort()
+        each.first_tokens_s.sort()
     return Timeline(
         start_s=buckets[0].start_s,
         end_s=round(buckets[-1].start_s + step_s, 6),

@@ -70,10 +70,12 @@ def _strip(canvas: Canvas, view: RunView, strip: BreakerStrip, top: int) -> None
         canvas.rect(left, top + 4, right - left, _ROW - 8, f"b-{piece.state}", title=title)
         letter = _LETTERS.get(piece.state, "?")
         if right - left >= 12:
-            canvas.text((left + right) / 2, top + _ROW / 2 + 4, letter, f"letter l-{piece.state}", anchor="middle")
+            canvas.text(
+                (left + right) / 2, top + _ROW / 2 + 4, letter, f"letter l-{piece.state}", anchor="middle", moves=True
+            )
     for piece in strip.slow:
         left, right = x(piece.start_s), x(piece.end_s)
         title = f"slow {number(piece.start_s, 2)}–{number(piece.end_s, 2)} s {piece.cause}"
         canvas.rect(left, top + _ROW - 4 - _LANE, max(right - left, 4), _LANE, "b-slow", title=title)
         if right - left >= 12:
-            canvas.text(left + 4, top + _ROW / 2 + 3, "S", "letter l-slow")
+            canvas.text(left + 4, top + _ROW / 2 + 3, "S", "letter l-slow", moves=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from markupsafe import escape
 
 from reports.charts.frame import Chart, Key, Table, canvas_over_time, time_scale
 from reports.episodes import Episode, FaultView
 from reports.model import RunView
-from reports.svg import LEFT, RIGHT, WIDTH, Canvas, Scale, number, text_width
+from reports.svg import LEFT, RIGHT, WIDTH, Canvas, Scale, clean, number, text_width
 from reports.timeline import Timeline
 
 __all__ = ["Lane", "draw", "lanes_of"]
@@ -91,9 +92,14 @@ def _end(episode: Episode, line: Timeline) -> float:
 
 def _fault(canvas: Canvas, view: RunView, fault: FaultView, label_x: float, top: int) -> None:
     x = time_scale(view.timeline)
-    canvas.text(label_x, top + 14, _label(fault), "label strong")
+    canvas.text(label_x, top + 14, _label(fault), "label strong", moves=True)
+    start_s = min((episode.start_s for episode in fault.episodes), default=0.0)
+    end_s = max((_end(episode, view.timeline) for episode in fault.episodes), default=start_s)
+    data = f'data-fault="{escape(clean(fault.id))}" data-from="{number(start_s, 3)}" data-to="{number(end_s, 3)}"'
+    canvas.begin_link("requests", f"Fault {fault.id} at {fault.target}: show only its requests", data)
     for episode in fault.episodes:
         _episode(canvas, view.timeline, fault, episode, x, top + 20)
+    canvas.end_link()
 
 
 def _episode(canvas: Canvas, line: Timeline, fault: FaultView, episode: Episode, x: Scale, top: int) -> None:

@@ -79,7 +79,7 @@ def canvas_over_time(
     name: str, plot_height: int, title: str, description: str, line: Timeline, faults: Sequence[FaultView]
 ) -> Canvas:
     """Return a canvas with the faults' shading, the axis of time below the plot, and a hidden line for the pointer."""
-    canvas = Canvas(name, plot_height + AXIS, title, description)
+    canvas = Canvas(name, plot_height + AXIS, title, description, plot=plot_height)
     x = time_scale(line)
     canvas.rect(LEFT, 0, PLOT_WIDTH, plot_height, "plot")
     spans = [
@@ -93,7 +93,7 @@ def canvas_over_time(
     for moment in dict.fromkeys(x(moment) for span in spans for moment in span):
         canvas.line(moment, 0, moment, plot_height, "shade-edge", above=True)
     axis_below(canvas, plot_height, line)
-    canvas.line(LEFT, 0, LEFT, plot_height, "cursor", above=True)
+    canvas.line(LEFT, 0, LEFT, plot_height, "cursor", fixed=True)
     return canvas
 
 
@@ -111,11 +111,11 @@ def _united(spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def axis_below(canvas: Canvas, plot_height: int, line: Timeline) -> None:
     """Add the base line, the ticks and their labels; the unit stands at the end."""
     x = time_scale(line)
-    canvas.line(LEFT, plot_height, WIDTH - RIGHT, plot_height, "base")
+    canvas.line(LEFT, plot_height, WIDTH - RIGHT, plot_height, "base", fixed=True)
     for moment in ticks(line.start_s, line.end_s, 16):
         place = x(moment)
-        canvas.line(place, plot_height, place, plot_height + 4, "base")
-        canvas.text(place, plot_height + 17, number(moment, 2), "tick", anchor="middle")
+        canvas.line(place, plot_height, place, plot_height + 4, "base notch", fixed=True)
+        canvas.text(place, plot_height + 17, number(moment, 2), "tick time", anchor="middle")
     canvas.text(WIDTH - RIGHT + 22, plot_height + 17, "seconds", "tick unit")
 
 

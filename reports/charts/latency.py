@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from reports.charts.frame import Chart, Key, Table, canvas_over_time, css_of, rows_of, time_scale, y_axis
+from reports.charts.percentiles import columns_of, milliseconds, percentile_lines
 from reports.model import Mark, RunView
-from reports.svg import RIGHT, WIDTH, Canvas, Scale, log_ticks, number, seconds_text
-from reports.timeline import percentile
+from reports.svg import Canvas, Scale, log_ticks, number, seconds_text
 
 __all__ = ["draw"]
 
@@ -16,7 +16,6 @@ _HEIGHT = 260
 _DOTS_MAX = 2500
 """Above this many answers the dots become a heat map."""
 _CROSSES_MAX = 1500
-_SHARES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 
 def draw(view: RunView) -> Chart:
@@ -29,7 +28,7 @@ def draw(view: RunView) -> Chart:
     low = max(min(mark.latency_s for mark in marks), 0.0001)
     high = max(*(mark.latency_s for mark in marks), low * 2)
     y = Scale(low / 1.25, high * 1.25, _HEIGHT, 0, log=True)
-    columns = [[percentile(bucket.latencies_s, share) for bucket in line.buckets] for share, _ in _SHARES]
+    columns = columns_of([bucket.latencies_s for bucket in line.buckets])
     whole = [mark for mark in marks if mark.kind == "whole"]
     missed = [mark for mark in marks if mark.kind != "whole"]
     description = (
@@ -44,7 +43,7 @@ def draw(view: RunView) -> Chart:
     else:
         _dots(canvas, view, whole, y)
     _missed(canvas, view, missed, y)
-    _percentiles(canvas, view, columns, y)
+    percentile_lines(canvas, line, columns, y, _HEIGHT)
     return Chart(
         name="latency",
         heading=heading,
@@ -56,15 +55,11 @@ def draw(view: RunView) -> Chart:
             rows=rows_of(
                 line,
                 [str(len(bucket.latencies_s)) for bucket in line.buckets],
-                *([_ms(value) for value in column] for column in columns),
+                *([milliseconds(value) for value in column] for column in columns),
                 [str(bucket.intended - len(bucket.latencies_s)) for bucket in line.buckets],
             ),
         ),
     )
-
-
-def _ms(value_s: float | None) -> str:
-    return "–" if value_s is None else f"{value_s * 1000:.0f}"
 
 
 def _remark(view: RunView, *, heat: bool) -> str:
@@ -125,28 +120,3 @@ def _missed(canvas: Canvas, view: RunView, marks: Sequence[Mark], y: Scale) -> N
         points = dict.fromkeys((x(mark.at_s), y(mark.latency_s)) for mark in marks if mark.kind == kind)
         kept = list(points)[:: max(len(points) // _CROSSES_MAX, 1)]
         canvas.path("".join(f"M{number(px)} {number(py)}{shape}" for px, py in kept), f"m-{kind}")
-
-
-def _percentiles(canvas: Canvas, view: RunView, columns: Sequence[Sequence[float | None]], y: Scale) -> None:
-    """Add the lines, each broken where a bucket has no answer, and their names at the right without overlap."""
-    line = view.timeline
-    x = time_scale(line)
-    labels: list[tuple[float, str]] = []
-    for (_, name), column in zip(_SHARES, columns, strict=True):
-        run: list[tuple[float, float]] = []
-        last = 0.0
-        for bucket, value in zip(line.buckets, column, strict=True):
-            if value is None:
-                canvas.polyline(run, f"line {name}")
-                run = []
-                continue
-            last = y(value)
-            run.append((x(bucket.start_s + line.step_s / 2), last))
-        canvas.polyline(run, f"line {name}")
-        if any(value is not None for value in column):
-            labels.append((last, name))
-    floor = float(_HEIGHT + 2)
-    for place, name in sorted(labels, reverse=True):
-        floor = min(place, floor - 14)
-        canvas.line(WIDTH - RIGHT + 8, floor, WIDTH - RIGHT + 30, floor, f"line {name}")
-        canvas.text(WIDTH - RIGHT + 36, floor + 4, name, "label")

@@ -22,10 +22,14 @@ __all__ = [
     "End",
     "Fault",
     "Header",
+    "Hpa",
     "JournalEvent",
     "Lag",
     "LatencyChange",
+    "MetricsAnswer",
     "Note",
+    "Pod",
+    "PodUsage",
     "Process",
     "RequestRecord",
     "Skip",
@@ -39,7 +43,7 @@ RequestOutcome = Literal["whole", "refused", "error", "disguised", "cut", "hung"
 FaultPhase = Literal["planned", "injecting", "active", "met", "healing", "healed", "undo_verified"]
 
 
-class Header(msgspec.Struct, kw_only=True, tag_field="kind", tag="header"):
+class Header(msgspec.Struct, kw_only=True, tag_field="kind", tag="header", omit_defaults=True):
     """The first event: what is run, from which seed, on what."""
 
     run: str
@@ -57,6 +61,8 @@ class Header(msgspec.Struct, kw_only=True, tag_field="kind", tag="header"):
     """Settings in force, secrets masked."""
     observes: list[str]
     """Which kinds this system reports: of `request`, `call`, `attempt`, `breaker`, `spend`."""
+    planned: bool = True
+    """Whether the load was planned beforehand; left out where it was. Locust's users send when they please."""
 
 
 class End(msgspec.Struct, kw_only=True, tag_field="kind", tag="end"):
@@ -143,6 +149,67 @@ class Process(msgspec.Struct, kw_only=True, tag_field="kind", tag="process"):
     detail: str | None = None
 
 
+class Pod(msgspec.Struct, kw_only=True, tag_field="kind", tag="pod"):
+    """Something happened to a pod, told by its kubelet. `code` is of `exit`: negative for a signal."""
+
+    namespace: str
+    name: str
+    uid: str
+    action: Literal["start", "ready", "unready", "stop", "exit", "gone"]
+    """`start` and `exit` are of a container's process, `stop` is the beginning of the pod's end, `gone` its end."""
+    node: str
+    address: str | None = None
+    """Where its process listens."""
+    container: str | None = None
+    pid: int | None = None
+    code: int | None = None
+    restarts: int | None = None
+    grace_s: float | None = None
+    detail: str | None = None
+
+
+class PodUsage(msgspec.Struct, kw_only=True):
+    """A pod in a metrics answer. The window ends at `end_wall_s`, seconds since the epoch."""
+
+    namespace: str
+    name: str
+    cpu_milli: int
+    memory_bytes: int
+    end_wall_s: float
+    window_s: float
+
+
+class MetricsAnswer(msgspec.Struct, kw_only=True, tag_field="kind", tag="metrics_answer"):
+    """What the metrics server told somebody: the HPA's controller, `kubectl top`, …"""
+
+    asked_by: str
+    """The user that the API server says it is."""
+    path: str
+    selector: str | None
+    status: int
+    pods: list[PodUsage] = []
+
+
+class Hpa(msgspec.Struct, kw_only=True, tag_field="kind", tag="hpa"):
+    """The state of a HorizontalPodAutoscaler, whenever it has changed."""
+
+    namespace: str
+    name: str
+    current: int
+    """Replicas that it saw."""
+    desired: int
+    """Replicas that it wants."""
+    utilization: int | None = None
+    """The CPU that it saw, in per cent of what the pods request."""
+    min_replicas: int | None = None
+    max_replicas: int | None = None
+    target_utilization: int | None = None
+    stabilization_s: float | None = None
+    """How long it waits before it takes pods away; None where the controller's own time counts."""
+    detail: str | None = None
+    """What its conditions say, where they say that it cannot scale."""
+
+
 class Lag(msgspec.Struct, kw_only=True, tag_field="kind", tag="lag"):
     """How late the load generator sent what was due since its last `lag` event, and how busy it was."""
 
@@ -173,6 +240,9 @@ JournalEvent = (
     | Spend
     | Fault
     | Process
+    | Pod
+    | MetricsAnswer
+    | Hpa
     | Lag
     | Note
 )

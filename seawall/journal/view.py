@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -15,9 +16,12 @@ from seawall.journal.events import (
     End,
     Fault,
     Header,
+    Hpa,
     Lag,
     LatencyChange,
+    MetricsAnswer,
     Note,
+    Pod,
     Process,
     RequestRecord,
     Skip,
@@ -25,6 +29,7 @@ from seawall.journal.events import (
     Stamped,
 )
 from seawall.journal.faults import FaultTrace, trace_faults
+from seawall.journal.kept import Kept
 from seawall.journal.packed import Packed
 
 __all__ = ["MERGE_SOURCE", "PROBLEMS_MAX", "Journal", "Tally", "Timed", "index"]
@@ -66,24 +71,10 @@ class Timed(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
     event: E
 
 
-def _no_requests() -> Packed[RequestRecord]:
-    return Packed(RequestRecord, lambda request: request.intended_ns)
-
-
-def _no_calls() -> Packed[CallRecord]:
-    return Packed(CallRecord, lambda call: call.arrival_ns)
-
-
-def _no_attempts() -> Packed[Attempt]:
-    return Packed(Attempt, lambda attempt: attempt.start_ns)
-
-
-def _no_skips() -> Packed[Timed[Skip]]:
-    return Packed(Timed[Skip], lambda timed: timed.mono_ns)
-
-
-def _no_spends() -> Packed[Timed[Spend]]:
-    return Packed(Timed[Spend], lambda timed: timed.mono_ns)
+_of_request: Callable[[RequestRecord], int] = attrgetter("intended_ns")
+_of_call: Callable[[CallRecord], int] = attrgetter("arrival_ns")
+_of_attempt: Callable[[Attempt], int] = attrgetter("start_ns")
+_of_any: Callable[[Timed[Any]], int] = attrgetter("mono_ns")
 
 
 class Journal(msgspec.Struct, kw_only=True):
@@ -98,14 +89,17 @@ class Journal(msgspec.Struct, kw_only=True):
     header: Header | None = None
     end: End | None = None
     """None for a run that was killed."""
-    requests: Packed[RequestRecord] = msgspec.field(default_factory=_no_requests)
-    calls: Packed[CallRecord] = msgspec.field(default_factory=_no_calls)
-    attempts: Packed[Attempt] = msgspec.field(default_factory=_no_attempts)
-    skips: Packed[Timed[Skip]] = msgspec.field(default_factory=_no_skips)
+    requests: Packed[RequestRecord] = msgspec.field(default_factory=lambda: Packed(RequestRecord, _of_request))
+    calls: Packed[CallRecord] = msgspec.field(default_factory=lambda: Packed(CallRecord, _of_call))
+    attempts: Packed[Attempt] = msgspec.field(default_factory=lambda: Packed(Attempt, _of_attempt))
+    skips: Packed[Timed[Skip]] = msgspec.field(default_factory=lambda: Packed(Timed[Skip], _of_any))
     breakers: list[Timed[BreakerChange]] = []
-    spends: Packed[Timed[Spend]] = msgspec.field(default_factory=_no_spends)
+    spends: Packed[Timed[Spend]] = msgspec.field(default_factory=lambda: Packed(Timed[Spend], _of_any))
     fault_events: list[Timed[Fault]] = []
     processes: list[Timed[Process]] = []
+    pods: list[Timed[Pod]] = []
+    metrics_answers: list[Timed[MetricsAnswer]] = []
+    hpas: list[Timed[Hpa]] = []
     lags: list[Timed[Lag]] = []
     latencies: list[Timed[LatencyChange]] = []
     """When a predictive breaker called a provider slow, and fast again."""
@@ -142,13 +136,15 @@ class Journal(msgspec.Struct, kw_only=True):
         return self.header is not None and kind in self.header.observes
 
 
-def index(events: Iterable[Stamped], path: Path, tally: Tally | None = None) -> Journal:
+def index(events: Iterable[Stamped], path: Path, tally: Tally | None = None, *, packs: bool = True) -> Journal:
     """
     Return the indexed view of `events`, which may come in any order. `path` says where they are from.
 
-    `tally` is what was passed over when they were read, and grows by what cannot be kept.
+    `tally` is what was passed over when they were read, and grows by what cannot be kept. Without `packs` the events
+    are kept as they are: quicker to read, and several times as large.
     """
-    journal = Journal(path=path, tally=tally if tally is not None else Tally())
+    tally = tally if tally is not None else Tally()
+    journal = Journal(path=path, tally=tally) if packs else _unpacked(path, tally)
     ends: list[Timed[Header | End]] = []
     for stamped in events:
         try:
@@ -171,6 +167,32 @@ def index(events: Iterable[Stamped], path: Path, tally: Tally | None = None) -> 
     return journal
 
 
+def _unpacked(path: Path, tally: Tally) -> Journal:
+    return Journal(
+        path=path,
+        tally=tally,
+        requests=Kept(_of_request),
+        calls=Kept(_of_call),
+        attempts=Kept(_of_attempt),
+        skips=Kept(_of_any),
+        spends=Kept(_of_any),
+    )
+
+
+_LISTS: dict[type, str] = {
+    BreakerChange: "breakers",
+    Fault: "fault_events",
+    Process: "processes",
+    Pod: "pods",
+    MetricsAnswer: "metrics_answers",
+    Hpa: "hpas",
+    Lag: "lags",
+    LatencyChange: "latencies",
+    Note: "notes",
+}
+"""Where the events of the kinds of which there are few are kept."""
+
+
 def _keep(journal: Journal, stamped: Stamped, ends: list[Timed[Header | End]]) -> None:
     event = stamped.event
     match event:
@@ -186,18 +208,9 @@ def _keep(journal: Journal, stamped: Stamped, ends: list[Timed[Header | End]]) -
             journal.skips.append(_timed(stamped, event))
         case Header() | End():
             ends.append(_timed(stamped, event))
-        case BreakerChange():
-            journal.breakers.append(_timed(stamped, event))
-        case Fault():
-            journal.fault_events.append(_timed(stamped, event))
-        case Process():
-            journal.processes.append(_timed(stamped, event))
-        case Lag():
-            journal.lags.append(_timed(stamped, event))
-        case LatencyChange():
-            journal.latencies.append(_timed(stamped, event))
         case _:
-            journal.notes.append(_timed(stamped, event))
+            few: list[Timed[Any]] = getattr(journal, _LISTS[type(event)])
+            few.append(_timed(stamped, event))
 
 
 def _timed(stamped: Stamped, event: E) -> Timed[E]:
@@ -217,6 +230,9 @@ def _sort(journal: Journal) -> None:
     journal.breakers.sort(key=_place)
     journal.fault_events.sort(key=_place)
     journal.processes.sort(key=_place)
+    journal.pods.sort(key=_place)
+    journal.metrics_answers.sort(key=_place)
+    journal.hpas.sort(key=_place)
     journal.lags.sort(key=_place)
     journal.latencies.sort(key=_place)
     journal.notes.sort(key=_place)

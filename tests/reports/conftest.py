@@ -17,6 +17,10 @@ from reports.model import RunView, view_of
 from seawall.journal.read import load_journal
 from seawall.verdicts.model import Check, Evidence, RunVerdict, Verdict, worst
 
+_TESTS = str(Path(__file__).parents[1])
+if _TESTS not in sys.path:  # for `played`, which other rooms' tests use too
+    sys.path.insert(0, _TESTS)
+
 
 def _beside(name: str) -> ModuleType:
     """Load a module of this folder, which is no package, under a name of its own."""
@@ -87,8 +91,18 @@ class Page(HTMLParser):
 
     @property
     def svgs(self) -> list[str]:
-        """The source of every SVG element."""
-        return re.findall(r"<svg\b.*?</svg>", self.html, re.DOTALL)
+        """The source of every SVG element that lies in no other."""
+        found: list[str] = []
+        depth = start = 0
+        for tag in re.finditer(r"<(/?)svg\b[^>]*>", self.html):
+            if not tag[1]:
+                start = tag.start() if depth == 0 else start
+                depth += 1
+            else:
+                depth -= 1
+                if depth == 0:
+                    found.append(self.html[start : tag.end()])
+        return found
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_failures_and_refusals_have_marks_of_their_own(make_view: Any) -> None:
 def test_breakers_are_told_by_letters_too(make_view: Any) -> None:
     """Open, closed and half-open differ by fill, letter and title; a probe of milliseconds is still visible."""
     svg = str(breakers.draw(make_view()).svg)
-    assert {"C", "O"} <= set(re.findall(r'<text class="letter l-\w+"[^>]*>(\w)<', svg))
+    assert {"C", "O"} <= set(re.findall(r'<text class="letter l-\w+ at"[^>]*>(\w)<', svg))
     probes = re.findall(r'<rect class="b-half_open"[^>]*width="([\d.]+)"', svg)
     assert probes
     assert all(float(width) >= 4 for width in probes)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reports.episodes import faults_of
-from reports.model import figure_text
+from reports.figures import figure_text
 from reports.render import view_in
 from reports.stories import STORIES_MAX
 from reports.timeline import percentile

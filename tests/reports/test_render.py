@@ -86,17 +86,17 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_hundred_thousand_requests_stay_small(make_run: MakeRun) -> None:
-    """The page of 100,000 requests is under 1 MB and ready in bounded time."""
+def test_fifty_thousand_requests_stay_small(make_run: MakeRun) -> None:
+    """The page of 50,000 requests is under 300 KB and ready in bounded time."""
     folder = make_run(
-        requests=100_000,
-        duration_s=1000.0,
+        requests=50_000,
+        duration_s=500.0,
         spells=[{"id": "dark", "at_s": 100.0, "duration_s": 200.0, "target": "gemini"}],
     )
     started = time.monotonic()
     render(folder)
     assert time.monotonic() - started < 60
-    assert (folder / "index.html").stat().st_size < 1_000_000
+    assert (folder / "index.html").stat().st_size < 300_000
 
 
 def test_a_suite_is_a_matrix_with_links(make_run: MakeRun, tmp_path: Path, parse_page: Any) -> None:
