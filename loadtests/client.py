@@ -59,8 +59,9 @@ class Client:
         self._encode = msgspec.json.Encoder().encode
         named = f"[{host}]" if ":" in host else host
         authorization = f"authorization: Bearer {api_key}\r\n" if api_key else ""
+        others = "".join(f"{name}: {value}\r\n" for name, value in config.headers.items())
         self._head = (
-            f"POST {config.path} HTTP/1.1\r\nhost: {named}:{port}\r\n{authorization}"
+            f"POST {config.path} HTTP/1.1\r\nhost: {named}:{port}\r\n{authorization}{others}"
             "content-type: application/json\r\naccept-encoding: identity\r\n"
         )
 

@@ -32,6 +32,8 @@ class LoadConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     base_url: str
     """Where the system under test listens: `http://host:port`, without TLS."""
     path: str = "/v1/chat/completions"
+    headers: dict[str, str] = {}
+    """What goes with every request besides, for systems that are configured that way. No secret."""
     events: str
     """The run's folder, which exists already."""
     label: str = "load"
@@ -63,6 +65,8 @@ def read_config(path: Path) -> LoadConfig:
     target_of(config.base_url)
     if not config.path.startswith("/"):
         raise ConfigError(f"path {config.path!r} must begin with a slash")
+    if any(set(f"{name}{value}") & set("\r\n") for name, value in config.headers.items()):
+        raise ConfigError("headers hold a line break, which ends a header; take it out")
     if config.api_key_env and not os.environ.get(config.api_key_env):
         raise ConfigError(f"api_key_env names {config.api_key_env}, which is not set; set it or leave the field out")
     return config

@@ -20,6 +20,8 @@ from loadtests.config import LoadConfig
 from loadtests.descriptors import require_descriptors
 from loadtests.meter import LagMeter
 from loadtests.outcome import Trip, record_of
+from loadtests.reception import Reception
+from loadtests.shipping import Events
 from seawall.journal.events import RequestRecord
 from seawall.journal.writer import EventWriter
 from seawall.plan import Arrival, arrivals, duration_of
@@ -33,18 +35,18 @@ class Dispatcher:
     """
     Execute the share of one worker in a plan and write a `request` event for every request sent.
 
-    `observe` is called with each record and the size of its body; `broken`, at most once, with an exception that is
+    `observe` is called with each record and what was received; `broken`, at most once, with an exception that is
     our own failure, such as a full disk, and no finding. Raises ConfigError when the plan cannot be executed here.
     """
 
     def __init__(
         self,
         config: LoadConfig,
-        writer: EventWriter,
+        writer: EventWriter | Events,
         *,
         worker: int = 0,
         workers: int = 1,
-        observe: Callable[[RequestRecord, int], None],
+        observe: Callable[[RequestRecord, Reception], None],
         broken: Callable[[BaseException], None],
     ) -> None:
         require_descriptors(config.plan, workers)
@@ -89,6 +91,8 @@ class Dispatcher:
 
     def _perform(self, arrival: Arrival, due_ns: int) -> None:
         exchange = Exchange(arrival, due_ns)
+        if not isinstance(self._writer, EventWriter):
+            self._writer.begun += 1
         self._client.perform(exchange)
         if exchange.sent_ns is None and exchange.ending.kind == "stopped":
             return
@@ -102,7 +106,7 @@ class Dispatcher:
         )
         record = record_of(trip, exchange.ending, exchange.reception, wall_s=time.time())
         self._writer.write(record)
-        self._observe(record, exchange.reception.body_bytes)
+        self._observe(record, exchange.reception)
 
     def _failed(self, greenlet: gevent.Greenlet[..., object]) -> None:
         if greenlet.exception is not None and not self._stopped:

@@ -72,6 +72,9 @@ class Reception:
         """Why the bytes are no HTTP answer, if they are none."""
         self.first_body_ns: int | None = None
         self.first_token_ns: int | None = None
+        self._last_token_ns: int | None = None
+        self.longest_gap_ns = 0
+        """The longest time between two events with content."""
         self.chunks = 0
         """Events with content."""
         self.done = False
@@ -212,6 +215,9 @@ class Reception:
         content = completion.choices[0].delta.content
         if content:
             self.chunks += 1
+            if self._last_token_ns is not None:
+                self.longest_gap_ns = max(self.longest_gap_ns, self._now_ns - self._last_token_ns)
+            self._last_token_ns = self._now_ns
             self._text.append(content)
             if self.first_token_ns is None:
                 self.first_token_ns = self._now_ns

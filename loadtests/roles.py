@@ -24,6 +24,8 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from loadtests.command import EXIT_BROKEN
 from loadtests.config import LoadConfig, LoadStatus, write_json
 from loadtests.dispatcher import Dispatcher
+from loadtests.figures import show
+from loadtests.reception import Reception
 from seawall.journal.events import Note, RequestRecord
 from seawall.journal.writer import EventWriter
 from seawall.plan import count_of, duration_of
@@ -167,15 +169,8 @@ class _Alone(_Role):
         if self._dispatcher is not None:
             self._dispatcher.stop()
 
-    def _observe(self, record: RequestRecord, body_bytes: int) -> None:
-        """Show a request in Locust's own statistics, timed from when it was due."""
-        self.environment.events.request.fire(
-            request_type="POST",
-            name="stream" if record.stream else "json",
-            response_time=(record.end_ns - record.intended_ns) / 1e6,
-            response_length=body_bytes,
-            exception=None if record.outcome == "whole" else f"{record.outcome}: {record.problem}",
-        )
+    def _observe(self, record: RequestRecord, reception: Reception) -> None:
+        show(self.environment, record, reception)
 
 
 class _Worker(_Alone):

@@ -8,6 +8,7 @@ the merged journal.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ _MET_BY = {
     "redis": frozenset({"spend", "skip", "attempt"}),
     "toxiproxy": frozenset({"attempt"}),
     "budget": frozenset({"spend", "skip", "attempt"}),
+    "backend": frozenset({"request"}),
+    "metrics_server": frozenset({"metrics_answer"}),
 }
 """What meets a fault that is not a provider's: whatever of these kinds overlaps it."""
 
@@ -132,6 +135,8 @@ class LiveView:
         self.served: Counter[str] = Counter()
         self.breakers: dict[str, str] = {}
         self.watches: list[FaultWatch] = []
+        self.listeners: list[Callable[[bytes], None]] = []
+        """Called with every line, as it was written."""
 
     @property
     def requests(self) -> int:
@@ -159,6 +164,8 @@ class LiveView:
                 self._take(raw)
 
     def _take(self, raw: bytes) -> None:
+        for listener in self.listeners:
+            listener(raw)
         try:
             line = self._decoder.decode(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -15,7 +15,6 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -28,17 +27,19 @@ from seawall.arenas.injector import PlannedFault, inject_and_heal, tell_met
 from seawall.arenas.parts import GATEWAY_NAME
 from seawall.arenas.wire import LOAD_NAME, WireArena
 from seawall.console import Console, parts_line
+from seawall.control.revised import header_of_what_was
+from seawall.control.steering import Load, Steering
 from seawall.journal.events import End, Header, JournalEvent, Process
 from seawall.journal.merge import merge
 from seawall.journal.writer import EventWriter
 from seawall.live import LiveView
+from seawall.outcome import Exit, Outcome, Render, exit_code_of
 from seawall.paths import undo_dir
 from seawall.plan import count_of, duration_of
-from seawall.processes import Child, Processes
+from seawall.processes import Processes
 from seawall.scenario import Loaded
 from seawall.systems import SystemUnderTest, system_named
 from seawall.toolchain import ToolchainError
-from seawall.verdicts.model import RunVerdict, Verdict
 from seawall.version import commit, versions_of
 
 __all__ = ["Exit", "Outcome", "Render", "exit_code_of", "run_scenario"]
@@ -50,41 +51,27 @@ _LOAD_GRACE_S = 15.0
 _REPORTED = ("seawall", "locust", "gevent", "httpx", "uvicorn", "fastapi", "toxiproxy-python")
 
 
-class Exit(IntEnum):
-    """Exit codes of the command; the worst of several runs counts."""
-
-    PASS = 0
-    FAIL = 1
-    USAGE = 2
-    INVALID = 3
-    STOPPED = 4
-    NOT_UNDONE = 5
-    INTERRUPTED = 130
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run came to. `verdict` is None when it ended before there was anything to judge."""
-
-    folder: Path
-    verdict: RunVerdict | None
-    exit_code: Exit
-    detail: str | None = None
-
-
-Render = Callable[[Path], RunVerdict]
-"""Judges the journal in a run's folder and writes the reports beside it."""
-
-
 async def run_scenario(
-    loaded: Loaded, out: Path, *, console: Console, stop: asyncio.Event, render: Render, seed: int | None = None
+    loaded: Loaded,
+    out: Path,
+    *,
+    console: Console,
+    stop: asyncio.Event,
+    render: Render,
+    seed: int | None = None,
+    steering: Steering | None = None,
+    system: SystemUnderTest | None = None,
+    make_arena: Callable[..., WireArena] = WireArena,
 ) -> Outcome:
     """
     Run one scenario and report on it into a new folder below `out`.
 
-    `stop` interrupts it: everything is undone, and what has run is reported. `seed` replaces the scenario's own.
+    `stop` interrupts it: everything is undone, and what has run is reported. `seed` and `system` replace its own.
+    Through `steering` it can be watched and faults injected by hand.
     Raises nothing for what a run may meet: it is in the outcome, with the exit code.
     """
-    run = _Run(loaded, out, console, stop, seed)
+    run = _Run(loaded, out, console, stop, seed, steering or Steering())
+    run.system, run.make_arena = system or run.system, make_arena
     try:
         run.system.settings(run.scenario)
     except ConfigurationError as error:
@@ -96,18 +83,25 @@ async def run_scenario(
     except (OSError, FaultError) as error:
         detail = f"the run cannot begin: {error}; reports go elsewhere with --out, undo files with SEAWALL_STATE"
         return Outcome(folder=run.folder, verdict=None, exit_code=Exit.INVALID, detail=detail)
+    run.steering.begin(run)
     end = _with_undo_closed(await _carried_out(run, undo), undo)
+    _emit_header_of_what_was(run, end)
     run.emit(end)
+    run.steering.move("judging")
     run.writer.close()
     console.doing("judging the journal and writing the report")
     # In a thread: beside this run another one may be in the middle of its faults.
-    return await asyncio.to_thread(_judged, run, end, render)
+    outcome = await asyncio.to_thread(_judged, run, end, render)
+    run.steering.finish(outcome)
+    return outcome
 
 
 class _Run:
     """One run: its place on disk, its journal, what is seen of it."""
 
-    def __init__(self, loaded: Loaded, out: Path, console: Console, stop: asyncio.Event, seed: int | None) -> None:
+    def __init__(
+        self, loaded: Loaded, out: Path, console: Console, stop: asyncio.Event, seed: int | None, steering: Steering
+    ) -> None:
         scenario = loaded.scenario
         self.scenario = scenario if seed is None else scenario.model_copy(update={"seed": seed})
         self.loaded = loaded
@@ -122,6 +116,9 @@ class _Run:
         self.detail: str | None = None
         self.system: SystemUnderTest = system_named(self.scenario.system.gateway)
         self.live = LiveView(self.folder)
+        self.steering = steering
+        self.make_arena: Callable[..., WireArena] = WireArena
+        self.header: tuple[int, Header] | None = None  # with the time at which it was written
         self.t0_ns: int | None = None
         self.load_end_ns: int | None = None
         self.writer: EventWriter | None = None
@@ -145,6 +142,7 @@ class _Run:
         if not self.abort.is_set():
             self.reason, self.detail = reason, detail
             self.abort.set()
+            self.steering.heal_all()
 
     def since_start_s(self) -> float:
         """Return seconds since the start of the load, 0 before it."""
@@ -165,7 +163,7 @@ async def _carried_out(run: _Run, undo: UndoFile) -> End:
     undone = True
     watcher = asyncio.create_task(_interrupted(run))
     async with Processes(on_event=run.on_process) as processes:
-        arena = WireArena(
+        arena = run.make_arena(
             run.scenario,
             run.system,
             run.folder,
@@ -188,7 +186,8 @@ async def _carried_out(run: _Run, undo: UndoFile) -> End:
             run.stopping = True
             watcher.cancel()
             undone = await arena.close() and undone
-            await processes.stop_all()
+            # The gateway first: what it has still to settle needs a Redis.
+            await processes.stop_all(first=GATEWAY_NAME)
     return End(
         reason=run.reason,
         detail=run.detail,
@@ -215,47 +214,60 @@ def _told_defect(run: _Run, error: BaseException) -> str:
     return f"a defect in Seawall: {type(error).__name__}: {error}"
 
 
-async def _started(run: _Run, arena: WireArena) -> tuple[Child, list[PlannedFault]]:
+def _emit_header_of_what_was(run: _Run, end: End) -> None:
+    """Where faults came by hand, or the load from elsewhere, put the scenario that was in the place of the first."""
+    if run.header is None or run.writer is None or end.load_start_ns is None:
+        return
+    written_ns, header = run.header
+    revised = header_of_what_was(header, run.loaded, run.steering, end)
+    if revised is not None:
+        # Of several headers the first in time counts.
+        run.writer.write(revised, mono_ns=written_ns - 1)
+
+
+async def _started(run: _Run, arena: WireArena) -> tuple[Load, list[PlannedFault]]:
     """Bring the arena up to the moment at which the load begins; return the load generator and the bound faults."""
     began = time.monotonic()
     toxiproxy = await arena.resolve()
-    run.emit(_header(run, arena.versions()))
+    run.header = (time.monotonic_ns(), _header(run, arena.name, arena.versions()))
+    run.emit(run.header[1])
     await arena.start()
     faults = arena.planned_faults()
     for fault in faults:
         for start_s in (fault.start_s, *fault.repeats_s):
             run.emit(fault.event("planned", start_s=start_s))
         await fault.prover.prepare()
-    load, run.t0_ns = await arena.start_load()
+    load, run.t0_ns = await run.steering.start_load(arena)
     run.console.line(parts_line(toxiproxy, run.system, time.monotonic() - began))
     return load, faults
 
 
-async def _under_load(run: _Run, load: Child, faults: list[PlannedFault], undo: UndoFile) -> bool:
+async def _under_load(run: _Run, load: Load, faults: list[PlannedFault], undo: UndoFile) -> bool:
     """Let load and faults run to their end, and return whether every fault was verified undone."""
 
-    async def carry(fault: PlannedFault) -> bool:
+    async def carry(fault: PlannedFault, stop: asyncio.Event) -> bool:
         return await inject_and_heal(
             fault,
             t0_s=(run.t0_ns or 0) / 1e9,
             clock=time.monotonic,
-            stop=run.abort,
+            stop=stop,
             undo=undo,
             live=run.live,
             emit=lambda event: _tell(run, event),
         )
 
-    carried = [asyncio.create_task(carry(fault)) for fault in faults]
+    run.steering.open(faults, carry)
     ticker = asyncio.create_task(_tick(run))
     try:
         await _load_ended(run, load)
     finally:
-        results = await asyncio.gather(*carried, return_exceptions=True)
+        run.steering.shut()
+        results = await asyncio.gather(*run.steering.tasks, return_exceptions=True)
         ticker.cancel()
         await asyncio.gather(ticker, return_exceptions=True)
     run.load_end_ns = time.monotonic_ns() if run.load_end_ns is None else run.load_end_ns
     run.live.poll()
-    _emit_met(run, faults)
+    _emit_met(run, run.steering.planned)
     for result in results:
         if isinstance(result, BaseException):
             run.end("error", str(result) if isinstance(result, _EXPECTED) else _told_defect(run, result))
@@ -263,7 +275,7 @@ async def _under_load(run: _Run, load: Child, faults: list[PlannedFault], undo: 
     return all(result is True or isinstance(result, _EXPECTED) for result in results)
 
 
-async def _load_ended(run: _Run, load: Child) -> None:
+async def _load_ended(run: _Run, load: Load) -> None:
     """Wait for the load generator's end, or end it when the run is broken off or it overstays."""
     plan = run.scenario.load.plan(run.scenario.seed)
     limit_s = duration_of(plan) + plan.deadline_s + _LOAD_GRACE_S
@@ -320,6 +332,7 @@ def _emit_met(run: _Run, faults: list[PlannedFault]) -> None:
 
 def _tell(run: _Run, event: JournalEvent) -> None:
     run.emit(event)
+    run.steering.see(event)
     run.console.fault(run.since_start_s(), event)
 
 
@@ -345,7 +358,7 @@ async def _unless_aborted(run: _Run, work: Coroutine[Any, Any, _T]) -> _T | None
         aborted.cancel()
 
 
-def _header(run: _Run, parts: dict[str, str]) -> Header:
+def _header(run: _Run, arena: str, parts: dict[str, str]) -> Header:
     loaded = run.loaded
     return Header(
         run=run.name,
@@ -354,8 +367,8 @@ def _header(run: _Run, parts: dict[str, str]) -> Header:
         scenario_name=run.scenario_name,
         scenario_sha256=loaded.sha256,
         seed=run.scenario.seed,
-        arena="wire",
-        system=f"{run.system.name} {run.system.version()}",
+        arena=arena,
+        system=f"{run.system.label} {run.system.version()}",
         commit=commit(),
         versions=versions_of(_REPORTED) | parts,
         settings=run.system.settings(run.scenario),
@@ -383,16 +396,3 @@ def _judged(run: _Run, end: End, render: Render) -> Outcome:
         # What fails when a part of ours is gone says nothing of the system under test.
         exit_code = Exit.INVALID
     return Outcome(folder=run.folder, verdict=verdict, exit_code=exit_code, detail=run.detail)
-
-
-def exit_code_of(end: End, verdict: RunVerdict) -> Exit:
-    """Return the exit code of a run that was judged."""
-    if end.undone is False:
-        return Exit.NOT_UNDONE
-    if end.reason == "interrupted":
-        return Exit.INTERRUPTED
-    if end.reason == "stopped":
-        return Exit.STOPPED
-    if verdict.verdict is Verdict.FAIL:
-        return Exit.FAIL
-    return Exit.INVALID if end.reason == "error" or verdict.verdict is Verdict.INVALID else Exit.PASS

@@ -15,19 +15,22 @@ import os
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from seawall import toolchain
 from seawall.console import Console, short_path
+from seawall.control.steering import Steering
 from seawall.paths import undo_dir
 from seawall.plan import duration_of
 from seawall.recover import recover
 from seawall.run import Exit, Outcome, Render, run_scenario
 from seawall.scenario import Loaded
 from seawall.screen import Screen
+from seawall.systems import system_named
 from seawall.verdicts.model import Check, Verdict
 
 __all__ = [
@@ -64,7 +67,13 @@ class SuiteOptions(msgspec.Struct, frozen=True, kw_only=True):
     repeats: bool = True
     seed: int | None = None
     brief: bool = False
-    arena: Literal["wire", "simulation"] = "wire"
+    arena: Literal["wire", "simulation", "cluster"] = "wire"
+    cluster: Any = None
+    """In the arena cluster: the `ClusterTarget`."""
+    system: str | None = None
+    """The system under test in the place of the scenarios' own, as `system_named` takes it."""
+    steering: Steering | None = None
+    """Of a single scenario on the wire: by what it is watched and steered."""
 
 
 class Result(msgspec.Struct, kw_only=True):
@@ -93,8 +102,8 @@ async def run_suite(
     await asyncio.to_thread(_make_ready, out, screen, options.arena)
     results = [Result(name=Path(loaded.name).stem, loaded=loaded) for loaded in scenarios]
     runner = _Runner(out, screen, stop, render, options)
-    # In virtual time nobody waits for anything, so side by side is no quicker.
-    together, alone = ordered(results, 1 if options.arena == "simulation" else options.jobs)
+    # In virtual time nobody waits for anything, so side by side is no quicker; and a cluster is one for all.
+    together, alone = ordered(results, options.jobs if options.arena == "wire" else 1)
     await runner.side_by_side(together)
     for result in alone:
         await runner.run(result, Console(screen, brief=options.brief))
@@ -212,13 +221,17 @@ class _Runner:
             console.line(f"warning: {warning}")
         began_s = time.monotonic()
         try:
-            outcome = await _runner_of(self._options.arena)(
+            steered: dict[str, object] = {} if self._options.steering is None else {"steering": self._options.steering}
+            if self._options.system is not None:
+                steered["system"] = system_named(self._options.system)
+            outcome = await _runner_of(self._options)(
                 result.loaded,
                 self._out,
                 console=console,
                 stop=self._stop,
                 render=self._render,
                 seed=self._options.seed,
+                **steered,
             )
         except Exception as error:  # noqa: BLE001 - a defect of ours in one run must not leave another's faults behind
             console.line(traceback.format_exc())
@@ -242,9 +255,13 @@ class _Runner:
         return self._stop.is_set() or (self._options.fail_fast and self._failed)
 
 
-def _runner_of(arena: str) -> Callable[..., Awaitable[Outcome]]:
-    if arena == "wire":
+def _runner_of(options: SuiteOptions) -> Callable[..., Awaitable[Outcome]]:
+    if options.arena == "wire":
         return run_scenario
+    if options.arena == "cluster":
+        from seawall.arenas.cluster import ClusterArena  # noqa: PLC0415 - nor the client of Kubernetes
+
+        return partial(run_scenario, make_arena=partial(ClusterArena, cluster=options.cluster))
     from seawall.simulation import run_simulation  # noqa: PLC0415 - a run on the wire need not load the simulation
 
     return run_simulation

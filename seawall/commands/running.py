@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from faults.base import FaultError
+from router.errors import ConfigurationError, SeawallError
 from seawall.commands.planned import planned_text
 from seawall.console import COLOURS, short_path
+from seawall.control.steering import Steering
 from seawall.paths import runs_dir
 from seawall.run import Exit, Render
 from seawall.scenario import Loaded, ScenarioError, find, load_scenario
 from seawall.scenario.problems import Problem
 from seawall.screen import Screen, complain
 from seawall.suite import RenderSuite, Result, SuiteOptions, Unready, run_suite, worst_exit, write_suite
+from seawall.systems import system_named
+from seawall.systems.url import upstream_lines
+from seawall.toolchain import ToolchainError
 
 __all__ = ["run", "summary"]
 
-_PLACES = {"wire": "on the wire", "simulation": "in the simulation"}
+_PLACES = {"wire": "on the wire", "simulation": "in the simulation", "cluster": "on a cluster"}
 
 
 def run(options: Any, *, render: Render, render_suite: RenderSuite) -> int:
@@ -36,13 +44,50 @@ def run(options: Any, *, render: Render, render_suite: RenderSuite) -> int:
         for problem in error.problems:
             complain(str(problem))
         return Exit.USAGE
+    if options.live and (len(scenarios) != 1 or options.arena != "wire"):
+        complain("seawall run: --live watches one scenario on the wire; name just one, without --arena simulation")
+        return Exit.USAGE
+    problem = _cluster_problem(options)
+    if problem is not None:
+        complain(f"seawall run: {problem}")
+        return Exit.USAGE
     screen = Screen()
     for line in elsewhere:
         screen.write(line)
+    if options.system is not None and (code := _ready(options, scenarios, screen)) is not None:
+        return code
     if options.plan:
         screen.write(planned_text(scenarios, seed=options.seed, jobs=options.jobs))
-        return Exit.PASS
+        return _planned_harm(scenarios, options, screen) if options.kubeconfig is not None else Exit.PASS
     return asyncio.run(_run(scenarios, options, screen, render, render_suite))
+
+
+def _ready(options: Any, scenarios: list[Loaded], screen: Screen) -> Exit | None:
+    """Install the system that is named and leave out what it cannot do; return an exit code where nothing is left."""
+    if options.arena != "wire":
+        complain("seawall run: --system names a gateway on the wire; leave out --arena simulation")
+        return Exit.USAGE
+    try:
+        system = system_named(options.system)
+        if not options.plan:
+            system.install(lambda line: screen.write(f"  {line}"))
+    except (ConfigurationError, ToolchainError) as error:
+        complain(f"seawall run: {error}")
+        return Exit.INVALID if isinstance(error, ToolchainError) else Exit.USAGE
+    for loaded in list(scenarios):
+        missing = system.unsupported(loaded.scenario)
+        if missing:
+            screen.write(f"unsupported by {system.label}: {Path(loaded.name).stem}: {'; '.join(missing)}")
+            scenarios.remove(loaded)
+    if not scenarios:
+        complain(f"seawall run: {system.label} can do none of these scenarios")
+        return Exit.USAGE
+    if system.upstream_ports:
+        for line in upstream_lines():
+            screen.write(line)
+        if not options.plan:
+            options.jobs = 1  # its upstreams are on fixed ports
+    return None
 
 
 async def _run(
@@ -51,17 +96,23 @@ async def _run(
     stop = asyncio.Event()
     _heed_signals(stop, screen)
     out: Path = (options.out or runs_dir()).resolve()
-    how = SuiteOptions(
+    steering = Steering() if options.live else None
+    how = partial(
+        SuiteOptions,
         jobs=options.jobs,
         fail_fast=options.fail_fast,
-        repeats=not options.no_repeat,
+        repeats=not (options.no_repeat or options.live),
         seed=options.seed,
         brief=options.brief,
         arena=options.arena,
+        system=options.system,
+        steering=steering,
     )
     try:
-        results = await run_suite(scenarios, out, screen=screen, stop=stop, render=render, options=how)
-    except Unready as error:
+        async with _watched(steering, render, screen), _cluster(options, screen) as target:
+            chosen = how(cluster=target)
+            results = await run_suite(scenarios, out, screen=screen, stop=stop, render=render, options=chosen)
+    except (Unready, SeawallError) as error:
         complain(f"seawall run: {error}")
         return Exit.INVALID
     codes = [result.outcome.exit_code for result in results if result.outcome is not None]
@@ -78,6 +129,51 @@ async def _run(
         if page is not None:
             screen.write(f"all runs: {short_path(page / 'index.html')}")
     return worst_exit(codes)
+
+
+def _watched(steering: Steering | None, render: Render, screen: Screen) -> AbstractAsyncContextManager[None]:
+    """Serve the live report of a run that is steered."""
+    if steering is None:
+        return nullcontext()
+    # Only now: it needs a web server, which most runs do without.
+    from seawall.control.watched import watched  # noqa: PLC0415
+
+    return watched(steering, render, lambda line: screen.write(f"  {line}"))
+
+
+def _cluster_problem(options: Any) -> str | None:
+    """Return what is wrong with what the command line says of a cluster, None where nothing is."""
+    if options.arena != "cluster":
+        named = [name for name in ("kubeconfig", "context", "namespace", "url") if getattr(options, name) is not None]
+        return f"--{named[0]} belongs to --arena cluster" if named else None
+    from seawall.commands.clustered import choice_of  # noqa: PLC0415 - only here
+
+    return choice_of(options).problem()
+
+
+def _cluster(options: Any, screen: Screen) -> AbstractAsyncContextManager[Any]:
+    """Give the cluster of the arena cluster."""
+    if options.arena != "cluster":
+        return nullcontext()
+    from seawall.commands.clustered import cluster_of  # noqa: PLC0415 - as above
+
+    return cluster_of(options, screen)
+
+
+def _planned_harm(scenarios: Sequence[Loaded], options: Any, screen: Screen) -> Exit:
+    """Say which pods of the cluster that is named would be harmed."""
+    from seawall.commands.clustered import cluster_of, harm_text  # noqa: PLC0415 - as above
+
+    async def told() -> str:
+        async with cluster_of(options, screen) as target:
+            return await asyncio.to_thread(harm_text, target, scenarios)
+
+    try:
+        screen.write(asyncio.run(told()))
+    except (SeawallError, FaultError) as error:
+        complain(f"seawall run: {error}")
+        return Exit.INVALID
+    return Exit.PASS
 
 
 def summary(results: Sequence[Result], screen: Screen) -> str:
