@@ -79,13 +79,14 @@ def started(transport: str) -> Iterator[Field]:
 
 
 @contextmanager
-def seawall(upstream_url: str, transport: str) -> Iterator[Contestant]:
+def seawall(upstream_url: str, transport: str, **settings: str) -> Iterator[Contestant]:
     """Start one gateway worker as users start it, with every provider's key set and a budget that has a limit."""
     environment = {
         **dict.fromkeys(_KEYS, "benchmark"),
         **dict.fromkeys(_URLS, upstream_url),
         "DAILY_SPEND_LIMIT_USD": "1000000",
         "TRANSPORT": transport,
+        **settings,
     }
     arguments = ["seawall.gateway", "--port", "0", "--ready-json"]
     with _process(arguments, core=gateway_core(), environment=environment) as contestant:

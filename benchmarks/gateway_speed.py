@@ -215,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gateway_speed")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--transport", default="pyreqwest")
+    parser.add_argument("--transport", default="auto")
     parser.add_argument("--part", default=",".join(PARTS), help="which of %(default)s")
     options = parser.parse_args(argv)
     parts = options.part.split(",")

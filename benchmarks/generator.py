@@ -23,7 +23,7 @@ from benchmarks.upstream import CYCLE_S, EVENTS, TEXT
 
 __all__ = ["Figures", "measure"]
 
-WARM_UP_S = 0.5
+WARM_UP_S = 2.0
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):

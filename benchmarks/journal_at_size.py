@@ -2,7 +2,8 @@
 Does a long run still fit? A journal of a million requests (five million events) is merged, read, judged and shown.
 
 The files are written by a small model of a run: one outage, whose breaker opens, probes in vain once, and closes again.
-Prints n, the seconds of each step, and the peak resident memory of the process that took them.
+Prints n, the seconds of each step, and the peak resident memory of the process that took them; exit code 1 when the
+page takes more than 60 s from the journal on, or a megabyte, or the process a gigabyte.
 `python -m benchmarks.journal_at_size [REQUESTS]`
 """
 
@@ -31,6 +32,8 @@ from seawall.verdicts.judge import judge
 
 __all__ = ["main", "write_run"]
 
+RENDER_S_MAX, PAGE_MB_MAX, MEMORY_MB_MAX = 60.0, 1.0, 1000.0
+"""Of a million requests."""
 RATE = 2000
 DARK_S, LIGHT_S = 10.0, 18.0
 THRESHOLD, RECOVERY_NS = 3, 5_000_000_000
@@ -89,7 +92,17 @@ def main(requests: int) -> int:
     )
     if verdict.verdict != "pass":
         sys.stdout.write(f"{verdict.why}\n")
-    return 0 if verdict.verdict == "pass" else 1
+    over = [
+        f"{what} is over its limit of {limit:g} {unit}"
+        for what, value, limit, unit in (
+            ("the time to read the journal and make the page", read_s + shown_s, RENDER_S_MAX, "s"),
+            ("the page", len(page) / 1e6, PAGE_MB_MAX, "MB"),
+            ("the memory", peak_mb, MEMORY_MB_MAX, "MB"),
+        )
+        if value > limit
+    ]
+    sys.stdout.write("".join(f"{text}\n" for text in over))
+    return 0 if verdict.verdict == "pass" and not over else 1
 
 
 def peak_bytes() -> int:

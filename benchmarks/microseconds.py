@@ -3,7 +3,7 @@ Where do the microseconds of a request go? Each layer alone, in one process, wit
 
 Small parts are timed alone, layers one within the other on a stand-in that answers at once, so that a layer's own
 share is its time minus that of what it calls. A part alone runs from warm caches, and takes about twice as long in
-place: that too is counted as the loop's. Server and client are timed by `gateway_speed` (its floor is nothing else).
+place: that too is counted as the loop's. Sockets and client are timed by `gateway_speed` (its floor is nothing else).
 Times are processor time, the least of several rounds: what the code takes when nobody disturbs it.
 `python -m benchmarks.microseconds [ROUNDS]`
 """
@@ -15,16 +15,18 @@ import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from typing import Any, Self, cast
 
+import uvicorn
 import uvloop
+from uvicorn.server import ServerState
 
 from benchmarks.upstream import EVENTS, json_body, stream_writes
 from router.adapters import OpenAIAdapter
 from router.chain import Ports, _route
 from router.hybrid import HybridRouter
 from router.ledger import Ledger
-from router.models import Request, Usage
+from router.models import Chunk, Usage
 from router.run import Run
 from router.settings import Settings
 from router.transport import Call
@@ -33,6 +35,7 @@ from seawall.gateway.app import create_app
 from seawall.gateway.chat import ChatEndpoint
 from seawall.gateway.config import GatewaySettings
 from seawall.gateway.metrics import Metrics
+from seawall.gateway.protocol import GatewayProtocol
 from seawall.gateway.wire import completion_json, headers_of, parse_request
 
 __all__ = ["main"]
@@ -40,25 +43,11 @@ __all__ = ["main"]
 _KEYS = ("GEMINI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY")
 _JSON = b'{"model":"gpt-4o","messages":[{"role":"user","content":"What does a seawall do?"}],"max_tokens":100}'
 _STREAM = _JSON[:-1] + b',"stream":true}'
-_HEADERS = [
-    (b"host", b"127.0.0.1"),
-    (b"content-type", b"application/json"),
-    (b"authorization", b"Bearer benchmark"),
-    (b"content-length", b"104"),
-]
-_SCOPE: dict[str, Any] = {
-    "type": "http",
-    "asgi": {"version": "3.0", "spec_version": "2.3"},
-    "http_version": "1.1",
-    "method": "POST",
-    "scheme": "http",
-    "path": "/v1/chat/completions",
-    "raw_path": b"/v1/chat/completions",
-    "query_string": b"",
-    "root_path": "",
-    "server": ("127.0.0.1", 80),
-    "client": ("127.0.0.1", 50000),
-    "headers": _HEADERS,
+_HEADERS = {
+    b"host": b"127.0.0.1",
+    b"content-type": b"application/json",
+    b"authorization": b"Bearer benchmark",
+    b"content-length": b"104",
 }
 
 
@@ -85,6 +74,37 @@ class _Answer:
 
     async def __aexit__(self, *_: object) -> None:
         pass
+
+
+class _Nowhere:
+    """An `Out` that sends nothing."""
+
+    async def whole(self, status: int, head: bytes, body: bytes) -> None:
+        """See Out."""
+
+    async def begin(self, status: int, head: bytes) -> None:
+        """See Out."""
+
+    async def write(self, data: bytes) -> None:
+        """See Out."""
+
+    async def end(self) -> None:
+        """See Out."""
+
+
+class _Wire:
+    """A connection of the server's without a socket."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """See asyncio.BaseTransport."""
+        return ("127.0.0.1", 80) if name in ("peername", "sockname") else default
+
+    def is_closing(self) -> bool:
+        """See asyncio.BaseTransport."""
+        return False
+
+    def write(self, data: bytes) -> None:
+        """See asyncio.WriteTransport."""
 
 
 class _Instant:
@@ -135,7 +155,7 @@ async def _layers(rounds: int) -> None:
     reply = await router.complete(request)
     step = _route(request, ports).steps[0]
     adapter = OpenAIAdapter(settings.base_url(step.provider), settings.api_key(step.provider))
-    prompt = Run(request, ports, stream=False).prompt(step.model)
+    prompt = Run(request, ports, None).prompt(step.model)
     usage = Usage(prompt_tokens=12, completion_tokens=60)
     gc.collect()
     gc.freeze()
@@ -168,41 +188,44 @@ async def _layers(rounds: int) -> None:
     rows.append(("failover loop, breaker, latency, deadline, events", whole - planned - booked - asked - read))
     shown = await row("answer rendered", lambda: (completion_json(reply, "0" * 32, 1_700_000_000), headers_of(reply)))
     numbers = await row("request counted", counted)
-    chat = await _times(lambda: _exchange(endpoint, _JSON), 2000, rounds)
-    rows.append(("chat endpoint: body, client watched, headers", chat - whole - parsed - shown - numbers))
-    routed = await _times(lambda: _exchange(app, _JSON), 2000, rounds)
-    rows.append(("app around the endpoint", routed - chat))
-    rows.append(("all of it, a JSON request", routed))
-    core = await _times(lambda: _drained(router, request), 100, rounds)
-    everything = await _times(lambda: _exchange(app, _STREAM), 100, rounds)
+    chat = await _times(lambda: endpoint.serve(_HEADERS, _JSON, _Nowhere()), 2000, rounds)
+    rows.append(("chat endpoint", chat - whole - parsed - shown - numbers))
+    wire = _connection(app)
+    served = await _times(lambda: _exchange(wire, _JSON), 2000, rounds)
+    rows.append(("server: bytes to a request, its task, answer to bytes", served - chat))
+    rows.append(("all of it, a JSON request", served))
+    core = await _times(lambda: router.relay(request, _dropped), 100, rounds)
+    everything = await _times(lambda: _exchange(wire, _STREAM), 100, rounds)
     rows.append(("a chunk of a stream: split, parsed, passed through the loop", core / EVENTS))
     rows.append(("a chunk of a stream: rendered, handed to the server", (everything - core) / EVENTS))
-    sys.stdout.write(f"processor time, µs, least of {rounds} rounds; sockets, server and client not counted\n")
+    sys.stdout.write(f"processor time, µs, least of {rounds} rounds; sockets and client not counted\n")
     for name, took_us in rows:
         sys.stdout.write(f"  {name:<62} {took_us:7.1f}\n")
     await router.aclose()
 
 
-async def _exchange(target: Any, body: bytes) -> None:
-    """Make one exchange with an ASGI app, as a server would."""
-    asked = False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal asked
-        if asked:
-            await asyncio.Event().wait()
-        asked = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        pass
-
-    await target({**_SCOPE, "state": {}}, receive, send)
+def _connection(app: Any) -> GatewayProtocol:
+    """Return the server's side of a connection, with the settings of `serve`."""
+    config = uvicorn.Config(app, access_log=False, log_level="warning", ws="none", lifespan="off")
+    config.load()
+    state = ServerState()
+    state.default_headers = [(b"date", b"Mon, 23 Nov 2026 19:00:00 GMT")]
+    protocol = GatewayProtocol(config, state, {})
+    protocol.connection_made(cast("asyncio.Transport", _Wire()))
+    return protocol
 
 
-async def _drained(router: HybridRouter, request: Request) -> None:
-    async for _ in router.stream(request):
-        pass
+async def _exchange(protocol: GatewayProtocol, body: bytes) -> None:
+    """Make one exchange on a connection."""
+    head = b"".join([b"%b: %b\r\n" % pair for pair in _HEADERS.items() if pair[0] != b"content-length"])
+    data = b"POST /v1/chat/completions HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+    protocol.data_received(data)
+    while not protocol.cycle.response_complete:  # noqa: ASYNC110 - a turn of the loop is what is measured
+        await asyncio.sleep(0)
+
+
+async def _dropped(_chunk: Chunk) -> None:
+    """Take a chunk."""
 
 
 def main(rounds: int) -> int:

@@ -82,13 +82,7 @@ def _shown(health: ProviderHealth, now_s: float) -> dict[str, Any]:
 
 
 def _member(
-    settings: Settings,
-    provider: ModelType,
-    one: Deployment,
-    *,
-    sink: EventSink,
-    draw: Callable[[], float],
-    worker: str,
+    settings: Settings, provider: ModelType, one: Deployment, *, sink: EventSink, draw: Callable[[], float], worker: str
 ) -> Member:
     limit_s = settings.latency_limit or settings.json_limit()
     whose: dict[str, Any] = {"worker": worker, "provider": provider, "deployment": one.name or None}
@@ -118,7 +112,7 @@ def _member(
             ),
             on_change=turned,
         ),
-        has_key=lambda: not provider.is_cloud or bool(one.api_key),
+        has_key=not provider.is_cloud or bool(one.api_key),
         retry_after_max_s=settings.retry_after_max,
     )
     return Member(one.name or None, _ADAPTERS[provider](one.base_url, one.api_key), health, weight=one.weight)

@@ -58,7 +58,7 @@ class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Cap of the open time before jitter."""
 
 
-class Permit(msgspec.Struct, frozen=True):
+class Permit(msgspec.Struct, gc=False, frozen=True):
     """Leave for one call. To be handed back once: by `success`, `failure` or `release`."""
 
     generation: int
@@ -87,6 +87,7 @@ class Breaker:
         """As of the last event; an open breaker whose time is up is still OPEN until it is asked."""
         self.generation = 0
         """How many transitions there were."""
+        self._permit = Permit(0, is_probe=False)
         self.probe_at_s = 0.0
         """When the latest opening is over."""
         self.is_probing = False
@@ -115,10 +116,10 @@ class Breaker:
 
     def acquire(self, now_s: float) -> Permit | None:
         """Return leave for one call, or None. An open breaker whose time is up turns half-open here."""
+        if self.state is BreakerState.CLOSED:
+            return self._permit
         if not self.allows(now_s):
             return None
-        if self.state is BreakerState.CLOSED:
-            return Permit(self.generation, is_probe=False)
         if self.state is BreakerState.OPEN:
             self._transition(BreakerState.HALF_OPEN, "recovery timeout over")
         self.is_probing = True
@@ -191,6 +192,7 @@ class Breaker:
     def _transition(self, to: BreakerState, cause: str) -> None:
         old, self.state, self.cause = self.state, to, cause
         self.generation += 1
+        self._permit = Permit(self.generation, is_probe=False)
         if self._on_change is not None:
             self._on_change(old, to, self.generation, cause)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
 from typing import Protocol
@@ -61,7 +62,7 @@ def _date(days: int) -> str:
     return date.fromordinal(_EPOCH + days).isoformat()
 
 
-class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+class Reservation(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A claim on the budget of `day`: the most that one call can cost."""
 
     id: str
@@ -170,7 +171,7 @@ class Allowance:
 
 
 class _Day:
-    __slots__ = ("adjustments", "closed", "fading", "leases", "open", "settled", "total")
+    __slots__ = ("adjusted", "adjustments", "closed", "fading", "leases", "open", "settled", "total")
 
     def __init__(self) -> None:
         self.total = 0
@@ -181,11 +182,8 @@ class _Day:
         self.fading: deque[tuple[float, str]] = deque()
         """Until when the id of an expired reservation is remembered: its call may yet end."""
         self.settled: deque[str] = deque()
-        self.adjustments: dict[str, int] = {}
-
-    @property
-    def adjusted(self) -> int:
-        return sum(self.adjustments.values())
+        self.adjustments: set[str] = set()
+        self.adjusted = 0
 
     def take(self, reservation: Reservation) -> None:
         self.open[reservation.id] = reservation
@@ -205,7 +203,9 @@ class _Day:
             self.leases = [(held.expires_at_s, held.id) for held in self.open.values()]
             heapq.heapify(self.leases)
 
-    def expire(self, wall_s: float) -> list[Reservation]:
+    def expire(self, wall_s: float) -> Sequence[Reservation]:
+        if not (self.leases and self.leases[0][0] <= wall_s) and not (self.fading and self.fading[0][0] <= wall_s):
+            return ()
         expired: list[Reservation] = []
         while self.leases and self.leases[0][0] <= wall_s and len(expired) < EXPIRED_PER_STEP_MAX:
             _, name = heapq.heappop(self.leases)
@@ -231,14 +231,17 @@ class MemoryBudgetStore:
     async def reserve(self, reservation: Reservation, limit_micro_usd: int, wall_s: float) -> Standing:
         """See BudgetStore."""
         day = self._day(reservation.day)
-        before = self._days.get(day_before(reservation.day))
-        expired = (*day.expire(wall_s), *(before.expire(wall_s) if before is not None else ()))
+        expired = day.expire(wall_s)
+        if len(self._days) > 1 and (before := self._days.get(day_before(reservation.day))) is not None:
+            expired = (*expired, *before.expire(wall_s))
         accepted = reservation.id in day.open
         if not accepted and reservation.id not in day.closed:
             accepted = day.total + max(0, day.adjusted) + reservation.micro_usd <= limit_micro_usd
             if accepted:
                 day.take(reservation)
-        return Standing(accepted=accepted, total_micro_usd=day.total, adjusted_micro_usd=day.adjusted, expired=expired)
+        return Standing(
+            accepted=accepted, total_micro_usd=day.total, adjusted_micro_usd=day.adjusted, expired=tuple(expired)
+        )
 
     async def settle(self, reservation: Reservation, micro_usd: int) -> Standing:
         """See BudgetStore."""
@@ -266,7 +269,8 @@ class MemoryBudgetStore:
         books = self._day(day)
         accepted = id not in books.adjustments
         if accepted:
-            books.adjustments[id] = delta_micro_usd
+            books.adjustments.add(id)
+            books.adjusted += delta_micro_usd
         return Standing(accepted=accepted, total_micro_usd=books.total, adjusted_micro_usd=books.adjusted)
 
     async def aclose(self) -> None:

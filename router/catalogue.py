@@ -17,15 +17,7 @@ from router.data import data_file
 from router.errors import RequestError
 from router.models import ModelType
 
-__all__ = [
-    "Catalogue",
-    "Choice",
-    "Model",
-    "Tiers",
-    "catalogue_problems",
-    "default_catalogue",
-    "lacks_of",
-]
+__all__ = ["Catalogue", "Choice", "Model", "Tiers", "catalogue_problems", "default_catalogue", "lacks_of"]
 
 Tiers = Mapping[str, Mapping[ModelType, str]]
 

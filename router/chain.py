@@ -2,7 +2,7 @@
 The engine: carry one request along its route until somebody has answered it whole.
 
 `answer` owns the control flow of the router; everything it asks (plan, breaker, prices, adapters) is pure or behind a
-port. JSON and streams take the same way: a JSON answer is a stream of one piece.
+port. JSON and streams take the same way: the pieces of a stream are handed over as they come, a JSON answer at its end.
 
     plan ─▶ for each step, for each of its deployments:
             may retry? ─▶ reservation? ─▶ permit? ─▶ call ─▶ pieces to the caller ─▶ settled, reported ─▶ done
@@ -11,35 +11,33 @@ port. JSON and streams take the same way: a JSON answer is a stream of one piece
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 import msgspec
 
-from router.adapters import Piece, Prompt, converse
+from router.adapters import Prompt, converse
 from router.arbitrage import AUTO, Rule, choose_model
 from router.breaker import Permit
 from router.capabilities import needs_of
 from router.catalogue import Catalogue, Choice
 from router.deadline import Deadline
-from router.errors import (
-    AllCloudsDownError,
-    BudgetExceeded,
-    ProviderError,
-    RequestError,
-    SecurityError,
-)
+from router.errors import AllCloudsDownError, BudgetExceeded, ProviderError, RequestError, SecurityError
 from router.events import EventSink, Skip, SkipReason
 from router.ledger import Lease, Ledger
 from router.models import Chunk, ModelType, Request, Usage
 from router.plan import CLEAR, Ask, Route, Step, plan
 from router.pool import Member, Pool
 from router.retry import RetryBudget
-from router.run import Run, Watch
+from router.run import Deliver, Run, Watch
 from router.settings import Settings
 from router.transport import Timeouts, Transport
 from router.usage import asked_tokens_max
 
-__all__ = ["Ports", "answer"]
+__all__ = ["Engine", "Ports", "answer"]
+
+Engine = Callable[..., Coroutine[Any, Any, Chunk]]
+"""`answer`, or what stands around it."""
 
 _BREATH_S = 1.0  # what a caller is asked to wait when only the retry budget was in the way
 
@@ -68,14 +66,15 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """The routes of requests that came while every provider stood well; their names are those of the catalogue."""
 
 
-async def answer(request: Request, ports: Ports, *, stream: bool) -> AsyncGenerator[Chunk]:
+async def answer(request: Request, ports: Ports, deliver: Deliver | None = None) -> Chunk:
     """
-    Yield the answer to `request`; the last chunk carries stop reason, usage, cost and attempts.
+    Carry `request` until it is answered; return the last chunk, with stop reason, usage, cost and attempts.
 
-    Raises SecurityError, RequestError, BudgetExceeded, DeadlineExceeded or AllCloudsDownError. After text was yielded
-    a broken provider is followed by the next one, or, with MIDSTREAM=error, by its own ProviderError.
+    The pieces of a stream go to `deliver`, one after the other; without it the answer is JSON, and all in the last
+    chunk. Raises SecurityError, RequestError, BudgetExceeded, DeadlineExceeded or AllCloudsDownError. After text was
+    delivered a broken provider is followed by the next one, or, with MIDSTREAM=error, by its own ProviderError.
     """
-    run = Run(request, ports, stream=stream)
+    run = Run(request, ports, deliver)
     route = _route(request, ports)
     for skipped in route.skips:
         _skip(run, ports, skipped.provider, skipped.reason)
@@ -98,18 +97,12 @@ async def answer(request: Request, ports: Ports, *, stream: bool) -> AsyncGenera
             if permit is None:
                 ports.ledger.settle(lease, None)
                 continue
-            chunks = _attempt(run, ports, step, member, permit, lease, prompt)
             try:
-                async for chunk in chunks:
-                    yield chunk
+                return await _attempt(run, ports, step, member, permit, lease, prompt)
             except ProviderError as error:
                 if not run.can_go_on(ports.settings.midstream):
                     raise
                 run.calls, run.counts = run.calls + error.calls, error.counts
-            else:
-                return
-            finally:  # what `aclosing` does, at a quarter of its time; so below
-                await chunks.aclose()
         if refused is not None or len(run.attempts) == before:
             # The budget's reason, or somebody else's call has changed things since the plan was made.
             _skip(run, ports, step.provider, refused or _resting(pool, ports))
@@ -118,37 +111,24 @@ async def answer(request: Request, ports: Ports, *, stream: bool) -> AsyncGenera
 
 async def _attempt(
     run: Run, ports: Ports, step: Step, member: Member, permit: Permit, lease: Lease, prompt: Prompt
-) -> AsyncGenerator[Chunk]:
-    """Yield one provider's part of the answer; whatever ends it, the permit, the lease and the report are settled."""
+) -> Chunk:
+    """Have one provider's part of the answer; whatever ends it, the permit, the lease and the report are settled."""
     health = member.health
-    watch = Watch(run, ports, step, member, permit, prompt)
     deadline = Deadline(run.deadline_s, ports.clock)
+    watch = Watch(run, ports, step, member, permit, prompt, deadline)
     member.in_flight += 1
-    continued = tuple([writer for writer in run.writers if writer is not step.provider])
-    pieces = _pieces(run, ports, step, member, prompt)
     try:
-        try:
-            while True:
-                with deadline:
-                    piece = await anext(pieces, None)
-                if piece is None:
-                    break
-                watch.see(piece, ports.clock())
-                if piece.says_something:
-                    if step.provider not in run.writers:
-                        run.writers.append(step.provider)
-                    run.text += piece.text
-                    run.is_final = run.is_final or bool(piece.tool_calls or piece.refusal)
-                    yield Chunk(
-                        text=piece.text,
-                        provider=step.provider,
-                        model=watch.model,
-                        continued=continued,
-                        tool_calls=piece.tool_calls,
-                        refusal=piece.refusal,
-                    )
-        finally:
-            await pieces.aclose()
+        with deadline:
+            await converse(
+                member.adapter,
+                ports.transport,
+                prompt,
+                step.timeouts,
+                watch.take,
+                answer_bytes_max=ports.settings.answer_bytes_max,
+                wall_s=ports.wall,
+                told=run.told(ports.clock()),
+            )
     except ProviderError as error:
         health.failed(permit, ports.clock(), error)
         _settle(run, ports, lease, watch.billed(error))
@@ -172,28 +152,7 @@ async def _attempt(
     ports.retries.deposit()
     _settle(run, ports, lease, watch.usage())
     watch.report("ok", None, 200)
-    yield Chunk(
-        text="",
-        provider=step.provider,
-        model=watch.model,
-        continued=continued,
-        stop_reason=watch.stop_reason or "stop",
-        usage=run.usage,
-        cost_usd=run.cost_usd,
-        attempts=tuple(run.attempts),
-    )
-
-
-def _pieces(run: Run, ports: Ports, step: Step, member: Member, prompt: Prompt) -> AsyncGenerator[Piece]:
-    return converse(
-        member.adapter,
-        ports.transport,
-        prompt,
-        step.timeouts,
-        answer_bytes_max=ports.settings.answer_bytes_max,
-        wall_s=ports.wall,
-        told=run.told(ports.clock()),
-    )
+    return watch.last()
 
 
 def _route(request: Request, ports: Ports) -> Route:
@@ -207,9 +166,9 @@ def _route(request: Request, ports: Ports) -> Route:
     needs = needs_of(request)
     views = {provider: pool.view(now_s) for provider, pool in ports.pools.items()}
     # The plan is pure: while nothing is to be said of any provider, equal requests have equal routes.
-    is_clear, key = all(view is CLEAR for view in views.values()), (name, named, needs)
-    if is_clear and key in ports.clear_routes:
-        return ports.clear_routes[key]
+    is_clear, key = list(views.values()).count(CLEAR) == len(views), (name, named, needs)
+    if is_clear and (known := ports.clear_routes.get(key)) is not None:
+        return known
     ask = Ask(
         choice=ports.catalogue.resolve(name, settings.ollama_model),
         named=named,
@@ -227,11 +186,12 @@ def _route(request: Request, ports: Ports) -> Route:
 
 
 async def _reserve(run: Run, ports: Ports, step: Step, prompt: Prompt) -> Lease | None:
+    run.asked_max = asked_tokens_max(prompt)
     return await ports.ledger.reserve(
         step.provider,
         step.model,
         request_id=run.request.request_id,
-        prompt_tokens=asked_tokens_max(prompt),
+        prompt_tokens=run.asked_max,
         max_tokens=prompt.max_tokens,
     )
 
@@ -239,12 +199,7 @@ async def _reserve(run: Run, ports: Ports, step: Step, prompt: Prompt) -> Lease 
 def _settle(run: Run, ports: Ports, lease: Lease, usage: Usage | None) -> None:
     run.cost_usd += ports.ledger.settle(lease, usage)
     if usage is not None:
-        run.usage = Usage(
-            prompt_tokens=run.usage.prompt_tokens + usage.prompt_tokens,
-            completion_tokens=run.usage.completion_tokens + usage.completion_tokens,
-            estimated=run.usage.estimated or usage.estimated,
-            cached_tokens=run.usage.cached_tokens + usage.cached_tokens,
-        )
+        run.spent(usage)
 
 
 def _may_go_on(run: Run, ports: Ports, kept: int) -> bool:

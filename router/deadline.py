@@ -50,6 +50,14 @@ class Deadline:
         if task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise DeadlineExceeded("the request's time was over before the answer was whole") from None
 
+    def pause(self) -> None:
+        """Count no longer until `resume`: what is awaited in between is the caller's time."""
+        self._waiter = None
+
+    def resume(self) -> None:
+        """Count again, in the task that waits now."""
+        self.__enter__()
+
     def stop(self) -> None:
         """Count no longer."""
         self._timer.cancel()

@@ -15,7 +15,7 @@ import msgspec
 __all__ = ["Attempt", "BreakerChange", "Event", "EventSink", "LatencyChange", "Skip", "SkipReason", "Spend"]
 
 
-class Attempt(msgspec.Struct, kw_only=True, tag_field="kind", tag="attempt", omit_defaults=True):
+class Attempt(msgspec.Struct, gc=False, kw_only=True, tag_field="kind", tag="attempt", omit_defaults=True):
     """One call to one provider, reported when it has ended. `n` counts the attempts of a request from 1."""
 
     request_id: str
@@ -44,7 +44,7 @@ SkipReason = Literal[
 ]
 
 
-class Skip(msgspec.Struct, kw_only=True, tag_field="kind", tag="skip"):
+class Skip(msgspec.Struct, gc=False, kw_only=True, tag_field="kind", tag="skip"):
     """A provider that the plan left out, and why."""
 
     request_id: str
@@ -72,7 +72,7 @@ class BreakerChange(
 
 
 # In a journal's line `source` is already the process that wrote it.
-class Spend(msgspec.Struct, kw_only=True, tag_field="kind", tag="spend", rename={"source": "reserved_by"}):
+class Spend(msgspec.Struct, gc=False, kw_only=True, tag_field="kind", tag="spend", rename={"source": "reserved_by"}):
     """
     One step of the budget. Amounts in micro-dollars; `total` is reserved plus settled after it, as the store said.
 

@@ -5,8 +5,6 @@ last error. Pure, handed the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from router.breaker import Breaker, BreakerState, Permit
 from router.errors import AuthenticationFailed, ModelNotFound, ProviderError, RateLimited
 from router.latency import LatencyWatch
@@ -20,13 +18,7 @@ class ProviderHealth:
     """The standing of `provider`. Times in seconds of the router's clock."""
 
     def __init__(
-        self,
-        provider: ModelType,
-        breaker: Breaker,
-        latency: LatencyWatch,
-        *,
-        has_key: Callable[[], bool],
-        retry_after_max_s: float,
+        self, provider: ModelType, breaker: Breaker, latency: LatencyWatch, *, has_key: bool, retry_after_max_s: float
     ) -> None:
         self.provider = provider
         self.breaker = breaker
@@ -47,20 +39,21 @@ class ProviderHealth:
 
     def view(self, now_s: float) -> ProviderView:
         """Return how the provider stands at `now_s`."""
-        breaker = self.breaker
+        breaker, latency = self.breaker, self.latency
         is_probe = breaker.state is not BreakerState.CLOSED
-        if not is_probe and self.cooling_until_s <= now_s and not self.latency.look(now_s) and self._has_key():
+        is_calm = latency.is_calm or not latency.look(now_s)
+        if is_calm and not is_probe and self.cooling_until_s <= now_s and self._has_key:
             return CLEAR
         allows = breaker.allows(now_s)
         return ProviderView(
-            has_key=self._has_key(),
+            has_key=self._has_key,
             breaker_allows=allows,
             is_probe=is_probe,
             available_in_s=breaker.soonest_probe_s(now_s),
             cooling_s=max(0.0, self.cooling_until_s - now_s),
-            is_slow=self.latency.look(now_s),
+            is_slow=not is_calm,
             # One call answers both questions: a breaker's probe of a slow provider measures it too.
-            may_measure=self.latency.may_measure(now_s) or (allows and is_probe),
+            may_measure=latency.may_measure(now_s) or (allows and is_probe),
         )
 
     def acquire(self, now_s: float) -> Permit | None:

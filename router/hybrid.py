@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -16,21 +16,20 @@ from router.airgap import GuardedTransport
 from router.assembly import pools_of, standing, timeouts_of
 from router.budget import BudgetStore, MemoryBudgetStore
 from router.catalogue import Choice
-from router.chain import Ports, answer
-from router.errors import ConfigurationError, ProviderError, RequestError, SeawallError
+from router.chain import Engine, Ports, answer
+from router.errors import ConfigurationError, ProviderError, RequestError
 from router.events import Event, EventSink
 from router.health import ProviderHealth
 from router.ledger import Ledger
 from router.models import DEFAULT_PREFERRED, Chunk, Message, ModelType, Reply, Request, ToolCall
 from router.pool import Member
+from router.pulling import pulled
 from router.retry import RetryBudget
+from router.run import Deliver
 from router.settings import Settings
 from router.transport import Timeouts, Transport
 
-if TYPE_CHECKING:
-    from router.telemetry import Telemetry
-
-__all__ = ["HybridRouter", "new_id"]
+__all__ = ["HybridRouter", "Telemetry", "new_id"]
 
 _HEALTH_S = 3.0
 # Our own source: a caller who seeds the common one must not have the ids of another process. Asking the system for each
@@ -47,6 +46,18 @@ def new_id() -> str:
 
 def _ignore(event: Event) -> None:
     """Drop an event: the sink of a router that nobody watches."""
+
+
+class Telemetry(Protocol):
+    """What is told of each request, such as `seawall.telemetry`. No method may raise or block."""
+
+    def take(self, event: Event) -> None:
+        """Take every event of the router."""
+        ...
+
+    def around(self, engine: Engine) -> Engine:
+        """Return the engine with what follows each request of it."""
+        ...
 
 
 class HybridRouter:
@@ -134,30 +145,22 @@ class HybridRouter:
         Raises SecurityError (air gap), RequestError (the request is at fault), BudgetExceeded, DeadlineExceeded, or
         AllCloudsDownError when nobody could answer.
         """
-        text: list[str] = []
-        refusal, calls = "", list[ToolCall]()
-        chunks = self._answer(self._identified(request), self._ports, stream=False)
-        try:
-            async for chunk in chunks:
-                text.append(chunk.text)
-                refusal += chunk.refusal
-                # Whole ones: a JSON answer comes in one piece.
-                calls += [ToolCall(id=c.id or "", name=c.name or "", arguments=c.arguments) for c in chunk.tool_calls]
-                if chunk.stop_reason is not None and chunk.usage is not None:
-                    return Reply(
-                        text="".join(text),
-                        provider=chunk.provider,
-                        model=chunk.model,
-                        usage=chunk.usage,
-                        stop_reason=chunk.stop_reason,
-                        cost_usd=chunk.cost_usd,
-                        attempts=chunk.attempts,
-                        tool_calls=tuple(calls),
-                        refusal=refusal,
-                    )
-        finally:
-            await chunks.aclose()
-        raise SeawallError("the answer ended without its last chunk")
+        whole = await self._answer(self._identified(request), self._ports)
+        assert whole.stop_reason is not None  # noqa: S101 - it is the last chunk
+        assert whole.usage is not None  # noqa: S101
+        calls = whole.tool_calls
+        return Reply(
+            text=whole.text,
+            provider=whole.provider,
+            model=whole.model,
+            usage=whole.usage,
+            stop_reason=whole.stop_reason,
+            cost_usd=whole.cost_usd,
+            attempts=whole.attempts,
+            # Whole ones: a JSON answer comes in one piece.
+            tool_calls=tuple([ToolCall(id=c.id or "", name=c.name or "", arguments=c.arguments) for c in calls]),
+            refusal=whole.refusal,
+        )
 
     def stream(self, request: Request) -> AsyncGenerator[Chunk]:
         """
@@ -165,7 +168,16 @@ class HybridRouter:
 
         Iterating raises what `complete` raises; after the first text also ProviderError, with MIDSTREAM=error.
         """
-        return self._answer(self._identified(request), self._ports, stream=True)
+        return pulled(lambda deliver: self._answer(self._identified(request), self._ports, deliver))
+
+    async def relay(self, request: Request, deliver: Deliver) -> Chunk:
+        """
+        Hand the answer's chunks to `deliver` as they come; return the last one, which has `stop_reason` set.
+
+        The same as `stream`, for who passes chunks on to a socket: nothing stands between. What `deliver` raises ends
+        the answer and is raised here.
+        """
+        return await self._answer(self._identified(request), self._ports, deliver)
 
     async def health_check(self) -> dict[str, dict[str, Any]]:
         """
@@ -237,17 +249,16 @@ class HybridRouter:
             return False
 
 
-def _followed(telemetry: Telemetry | None, sink: EventSink) -> tuple[Callable[..., AsyncGenerator[Chunk]], EventSink]:
+def _followed(telemetry: Telemetry | None, sink: EventSink) -> tuple[Engine, EventSink]:
     """Return the engine and the sink as `telemetry` sees them; where there is none, they are as they were."""
     if telemetry is None:
         return answer, sink
-    from router.telemetry import traced  # noqa: PLC0415 - see above
 
     def tell(event: Event) -> None:
         sink(event)
         telemetry.take(event)
 
-    return traced(telemetry), tell
+    return telemetry.around(answer), tell
 
 
 def _memory_store(settings: Settings) -> BudgetStore:

@@ -35,7 +35,7 @@ class LatencyOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Between two measuring calls to a slow provider."""
 
 
-class Timing(msgspec.Struct, frozen=True):
+class Timing(msgspec.Struct, gc=False, frozen=True):
     """One call under way. To be handed back once: by `finished` or `dropped`."""
 
     number: int
@@ -58,12 +58,15 @@ class LatencyWatch:
         self._on_change = on_change
         self._shares: deque[float] = deque(maxlen=options.window)
         """Response times, each over the limit of its mode."""
+        self._worst = 0.0
         self._waiting: dict[int, Timing] = {}
         limits_s = [limit_s for limit_s in (options.limit_s, options.json_limit_s) if limit_s > 0]
         self._limit_min_s = min(limits_s, default=0.0)
         self._numbers = 0
         self.is_slow = False
         """Whether it counts as slow, as of the last `look`."""
+        self.is_calm = True
+        """Whether nothing waits and no latest time was over its limit, so that a `look` would find nothing."""
         self._measuring: int | None = None
         self._measure_at_s = 0.0
 
@@ -81,7 +84,7 @@ class LatencyWatch:
 
     def look(self, now_s: float) -> bool:
         """Return whether the provider is slow at `now_s`, noticing it first if it has become so."""
-        if not self.is_slow and (max(self._shares, default=0.0) > 1 or self._is_overdue(now_s)):
+        if not self.is_slow and (self._worst > 1 or (self._waiting and self._is_overdue(now_s))):
             average = self.average(now_s)
             if average is not None and average > 1:
                 self._turn_slow(now_s, average)
@@ -110,12 +113,14 @@ class LatencyWatch:
             self._measure_at_s = now_s + self._options.recovery_s
         if limit_s > 0:
             self._waiting[self._numbers] = timing
+            self.is_calm = False
         return timing
 
     def finished(self, timing: Timing, now_s: float) -> None:
         """Take a response time: the first token of a stream has come, or a whole JSON answer."""
         if self._waiting.pop(timing.number, None) is None:
             return
+        self._calm()
         share = (now_s - timing.start_s) / timing.limit_s
         if timing.measures and self._measuring == timing.number:
             self._measuring = None
@@ -123,18 +128,29 @@ class LatencyWatch:
                 self._turn_fast(share)
             return
         if not self.is_slow:
-            self._shares.append(share)
+            self._keep(share)
 
     def dropped(self, timing: Timing) -> None:
         """Take back a call that failed or was cancelled: no response time, and the measuring slot is free again."""
-        self._waiting.pop(timing.number, None)
+        if self._waiting.pop(timing.number, None) is not None:
+            self._calm()
         if self._measuring == timing.number:
             self._measuring = None
+
+    def _keep(self, share: float) -> None:
+        self._shares.append(share)
+        self._worst = max(self._shares)
+        self._calm()
+
+    def _calm(self) -> None:
+        self.is_calm = not (self._waiting or self.is_slow or self._worst > 1)
 
     def _turn_slow(self, now_s: float, average: float) -> None:
         self.is_slow = True
         self._measure_at_s = now_s + self._options.recovery_s
         self._shares.clear()
+        self._worst = 0.0
+        self._calm()
         if self._on_change is not None:
             self._on_change(True, average)
 
@@ -143,6 +159,6 @@ class LatencyWatch:
         # Calls from the slow time that still wait must not make it slow again at once.
         self._waiting.clear()
         self._shares.clear()
-        self._shares.append(share)
+        self._keep(share)
         if self._on_change is not None:
             self._on_change(False, share)

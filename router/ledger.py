@@ -37,33 +37,19 @@ DRAIN_S = 2.0
 Source = Literal["store", "allowance", "unanswered"]
 
 
-class Lease:
+class Lease(msgspec.Struct):
     """A reservation for one call, or the free pass of a provider that costs nothing. Settled once."""
 
-    __slots__ = ("model", "price", "provider", "request_id", "reservation", "settled", "source")
-
-    def __init__(
-        self,
-        provider: ModelType,
-        model: str,
-        request_id: str,
-        reservation: Reservation | None,
-        price: Price | None = None,
-    ) -> None:
-        self.provider = provider
-        self.model = model
-        self.request_id = request_id
-        self.reservation = reservation
-        self.price = price
-        self.settled = False
-        self.source: Source = "store"
-
-
-class _Settlement(msgspec.Struct, frozen=True):
-    lease: Lease
-    reservation: Reservation
-    micro_usd: int
-    estimated: bool
+    provider: ModelType
+    model: str
+    request_id: str
+    reservation: Reservation | None = None
+    price: Price | None = None
+    source: Source = "store"
+    settled: bool = False
+    micro_usd: int = 0
+    """What the settled call did cost."""
+    estimated: bool = False
 
 
 class Ledger:
@@ -94,7 +80,7 @@ class Ledger:
         self._known = ("", 0)
         """The day and total that the store told last."""
         self._settling: set[asyncio.Task[None]] = set()
-        self._late: deque[_Settlement] = deque()
+        self._late: deque[tuple[Lease, Reservation]] = deque()
         self._retrying: asyncio.Task[None] | None = None
 
     async def reserve(
@@ -102,7 +88,7 @@ class Ledger:
     ) -> Lease | None:
         """Return a lease for the most that the call can cost, or None when the limit forbids it."""
         if not provider.is_cloud:
-            return Lease(provider, model, request_id, None)
+            return Lease(provider, model, request_id)
         wall_s = self._wall()
         price = price_of(provider, model)
         reservation = Reservation(
@@ -137,12 +123,13 @@ class Ledger:
             return 0.0
         lease.settled = True
         reservation = lease.reservation
-        amount = 0 if usage is None else cost_micro_usd(lease.price, usage)
-        amount = min(amount, reservation.micro_usd)
+        if usage is not None:
+            lease.micro_usd = min(cost_micro_usd(lease.price, usage), reservation.micro_usd)
+            lease.estimated = usage.estimated
         if lease.source == "allowance":
-            self._allowance.give_back(reservation.day, reservation.micro_usd - amount)
-        self._begin(_Settlement(lease, reservation, amount, usage is not None and usage.estimated))
-        return amount / 1_000_000
+            self._allowance.give_back(reservation.day, reservation.micro_usd - lease.micro_usd)
+        self._begin(lease, reservation)
+        return lease.micro_usd / 1_000_000
 
     async def spent_usd(self) -> float:
         """Return today's total, settled and reserved, in US dollars; the last one known while the store is away."""
@@ -157,13 +144,16 @@ class Ledger:
         """Wait until every settlement is booked, for at most 2 s; what is left then is charged when its lease ends."""
         try:
             async with asyncio.timeout(DRAIN_S):
-                while tasks := {*self._settling, *([] if self._retrying is None else [self._retrying])}:
+                while tasks := self._under_way():
                     await asyncio.wait(tasks)
         except TimeoutError:
-            left = [*self._settling, *([] if self._retrying is None else [self._retrying])]
+            left = self._under_way()
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+
+    def _under_way(self) -> set[asyncio.Task[None]]:
+        return self._settling | (set() if self._retrying is None else {self._retrying})
 
     def _allow(self, lease: Lease, reservation: Reservation) -> bool:
         """Take the reservation out of this worker's own allowance, if that and the last known total leave room."""
@@ -181,23 +171,23 @@ class Ledger:
         lease.settled = True
         lease.source = "unanswered"
         self._tell("reserve", lease, reservation, reservation.micro_usd, self._total(reservation.day))
-        self._begin(_Settlement(lease, reservation, 0, estimated=False))
+        self._begin(lease, reservation)
 
-    def _begin(self, settlement: _Settlement) -> None:
+    def _begin(self, lease: Lease, reservation: Reservation) -> None:
         if self._memory is not None:  # never away, never slow: a task would cost more than the step
-            self._booked(settlement, self._memory.settle_now(settlement.reservation, settlement.micro_usd))
+            self._booked(lease, reservation, self._memory.settle_now(reservation, lease.micro_usd))
             return
-        task = asyncio.get_running_loop().create_task(self._try(settlement))
+        task = asyncio.get_running_loop().create_task(self._try(lease, reservation))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
-    async def _try(self, settlement: _Settlement) -> None:
+    async def _try(self, lease: Lease, reservation: Reservation) -> None:
         try:
-            await self._book(settlement)
+            await self._book(lease, reservation)
         except BudgetStoreDown:
             # Money of the allowance is nowhere else; of a reservation that is dropped, the store charges the whole.
-            if len(self._late) < LATE_MAX or settlement.lease.source == "allowance":
-                self._late.append(settlement)
+            if len(self._late) < LATE_MAX or lease.source == "allowance":
+                self._late.append((lease, reservation))
             if self._retrying is None:
                 self._retrying = asyncio.get_running_loop().create_task(self._retry())
 
@@ -205,33 +195,31 @@ class Ledger:
         """Book what waits, oldest first, as soon as the store takes it."""
         try:
             while self._late:
-                settlement = self._late.popleft()
-                allowed = settlement.lease.source == "allowance"
-                if not allowed and self._wall() > settlement.reservation.expires_at_s + LATE_AFTER_LEASE_S:
+                lease, reservation = self._late.popleft()
+                if lease.source != "allowance" and self._wall() > reservation.expires_at_s + LATE_AFTER_LEASE_S:
                     continue
                 try:
-                    await self._book(settlement)
+                    await self._book(lease, reservation)
                 except BudgetStoreDown:
-                    self._late.append(settlement)
+                    self._late.append((lease, reservation))
                     await asyncio.sleep(RETRY_EVERY_S)
         finally:
             self._retrying = None
 
-    async def _book(self, settlement: _Settlement) -> None:
-        lease, reservation, amount = settlement.lease, settlement.reservation, settlement.micro_usd
+    async def _book(self, lease: Lease, reservation: Reservation) -> None:
         if lease.source == "allowance":
             # Its lease may be long over: the store must remember its id from now on.
             reservation = msgspec.structs.replace(reservation, expires_at_s=self._wall() + self._lease_s)
-        standing = await self._store.settle(reservation, amount)
+        standing = await self._store.settle(reservation, lease.micro_usd)
         if lease.source == "allowance":
-            self._allowance.booked(reservation.day, amount)
-        self._booked(settlement, standing)
+            self._allowance.booked(reservation.day, lease.micro_usd)
+        self._booked(lease, reservation, standing)
 
-    def _booked(self, settlement: _Settlement, standing: Standing) -> None:
-        lease, reservation, amount = settlement.lease, settlement.reservation, settlement.micro_usd
+    def _booked(self, lease: Lease, reservation: Reservation, standing: Standing) -> None:
         self._note(reservation.day, standing)
         if standing.accepted:
-            self._tell("settle", lease, reservation, amount, standing.total_micro_usd, estimated=settlement.estimated)
+            total = standing.total_micro_usd
+            self._tell("settle", lease, reservation, lease.micro_usd, total, estimated=lease.estimated)
 
     def _note(self, day: str, standing: Standing) -> None:
         """Remember the total, and report what this step has found expired."""

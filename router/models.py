@@ -159,7 +159,7 @@ class JsonFormat(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool | None = None
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class Asked(msgspec.Struct, frozen=True):
     """What is asked, by a caller of the router and by the router of each provider alike. None: not said."""
 
     messages: tuple[Message, ...]
@@ -200,7 +200,7 @@ class Request(Asked, frozen=True, kw_only=True):
         return self.model is not DEFAULT_PREFERRED
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """Tokens of one answer. `estimated` when the provider did not say."""
 
     prompt_tokens: int

@@ -56,11 +56,10 @@ class Pool:
         self.provider = provider
         self.members = tuple(members)
         self._draw = draw
+        self.view = self.members[0].health.view if len(self.members) == 1 else self._view
+        """Return how the provider stands at a time: usable while one of its deployments is."""
 
-    def view(self, now_s: float) -> ProviderView:
-        """Return how the provider stands: usable while one of its deployments is."""
-        if len(self.members) == 1:
-            return self.members[0].health.view(now_s)
+    def _view(self, now_s: float) -> ProviderView:
         views = [member.health.view(now_s) for member in self.members]
         usable = [view for view in views if view.is_usable]
         if not usable:

@@ -71,7 +71,7 @@ def cost_micro_usd(price: Price | None, usage: Usage) -> int:
 
 def prompt_tokens_max(messages: Iterable[Message]) -> int:
     """Return an upper bound of the prompt's tokens: no tokenizer makes more tokens than there are UTF-8 bytes."""
-    return sum(_tokens_max(message) + _TOKENS_PER_MESSAGE for message in messages)
+    return sum([_tokens_max(message) + _TOKENS_PER_MESSAGE for message in messages])
 
 
 def _tokens_max(message: Message) -> int:

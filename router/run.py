@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from router.adapters import Piece, Prompt
 from router.breaker import Permit
+from router.deadline import Deadline
 from router.errors import ProviderError, TransportError
 from router.events import Attempt
-from router.models import Asked, ModelType, Request, StopReason, Usage
+from router.models import Asked, Chunk, ModelType, Request, StopReason, ToolCallDelta, Usage
 from router.plan import Step
 from router.pool import Member
 from router.usage import usage_of
@@ -16,28 +19,35 @@ from router.usage import usage_of
 if TYPE_CHECKING:
     from router.chain import Ports
 
-__all__ = ["Run", "Watch"]
+__all__ = ["Deliver", "Run", "Watch"]
 
-_ASKED = Asked.__struct_fields__
+Deliver = Callable[[Chunk], Awaitable[None]]
+"""Takes a piece of a stream to the caller; the next one is asked for when it returns."""
+
+_asked = attrgetter(*Asked.__struct_fields__)
+_NOTHING = Usage(prompt_tokens=0, completion_tokens=0)
 
 
 class Run:
     """What has happened to one request so far."""
 
-    def __init__(self, request: Request, ports: Ports, *, stream: bool) -> None:
+    def __init__(self, request: Request, ports: Ports, deliver: Deliver | None) -> None:
         self.request = request
-        self.asked = {name: getattr(request, name) for name in _ASKED}
-        self.stream = stream
+        self.deliver = deliver
+        self.stream = deliver is not None
         self.max_tokens = request.max_tokens or ports.settings.default_max_tokens
-        patience_s = min(request.timeout_s or ports.settings.total_timeout, ports.settings.total_timeout)
-        self.deadline_s = ports.clock() + patience_s
+        patience_s = ports.settings.total_timeout
+        self.deadline_s = ports.clock() + (min(request.timeout_s, patience_s) if request.timeout_s else patience_s)
         self.attempts: list[Attempt] = []
         self.writers: list[ModelType] = []
         """Who has written delivered text, in order."""
-        self.text = ""
-        self.is_final = False
-        """Whether a part of the answer is delivered that nobody else can go on from: a tool call, a refusal."""
-        self.usage = Usage(prompt_tokens=0, completion_tokens=0)
+        self.texts: list[str] = []
+        """The answer's text so far, piece by piece."""
+        self.tool_calls: tuple[ToolCallDelta, ...] = ()
+        self.refusal = ""
+        self.asked_max = 0
+        """The most tokens that the latest prompt can have."""
+        self.usage = _NOTHING
         self.cost_usd = 0.0
         self.denied = False
         """Whether the budget has refused a provider."""
@@ -51,11 +61,11 @@ class Run:
     def prompt(self, model: str) -> Prompt:
         """Return what the next provider is asked: the rest of the answer when a part of it is delivered."""
         return Prompt(
+            *_asked(self.request),
             model=model,
             max_tokens=max(1, self.max_tokens - self.usage.completion_tokens),
             stream=self.stream,
-            so_far=self.text,
-            **self.asked,
+            so_far="".join(self.texts),
         )
 
     def told(self, now_s: float) -> tuple[tuple[str, str], ...]:
@@ -71,6 +81,16 @@ class Run:
             told = (*told, ("x-seawall-timeout", f"{max(0.001, self.deadline_s - now_s):.3f}"))
         return told
 
+    def spent(self, usage: Usage) -> None:
+        """Add what one attempt has used."""
+        before = self.usage
+        self.usage = Usage(
+            prompt_tokens=before.prompt_tokens + usage.prompt_tokens,
+            completion_tokens=before.completion_tokens + usage.completion_tokens,
+            estimated=before.estimated or usage.estimated,
+            cached_tokens=before.cached_tokens + usage.cached_tokens,
+        )
+
     def can_go_on(self, midstream: str) -> bool:
         """
         Return whether another provider may go on from what is delivered.
@@ -78,19 +98,23 @@ class Run:
         Half a tool call is no text to be continued, and in JSON mode a provider begins a document of its own: an answer
         pieced together would be broken, and would look whole.
         """
-        if self.is_final or (self.text and self.request.json_format is not None):
+        has_text = any(self.texts)
+        if self.tool_calls or self.refusal or (has_text and self.request.json_format is not None):
             return False
-        return not self.text or midstream == "continue"
+        return not has_text or midstream == "continue"
 
 
 class Watch:
-    """What one attempt has shown so far: times, tokens, the provider's own usage."""
+    """One attempt: it hands on what comes, and keeps what that shows: times, tokens, the provider's own usage."""
 
-    def __init__(self, run: Run, ports: Ports, step: Step, member: Member, permit: Permit, prompt: Prompt) -> None:
+    def __init__(
+        self, run: Run, ports: Ports, step: Step, member: Member, permit: Permit, prompt: Prompt, deadline: Deadline
+    ) -> None:
         self._run, self._ports, self._step, self._member, self._permit = run, ports, step, member, permit
-        self._start_s = ports.clock()
         self._prompt = prompt
-        self._continues = bool(run.text)
+        self._deadline = deadline
+        self._start_s = ports.clock()
+        self._continued = tuple([writer for writer in run.writers if writer is not step.provider])
         self.timing = member.health.latency.started(self._start_s, is_probe=permit.is_probe, stream=run.stream)
         self._told: Usage | None = None
         self._text_bytes = 0
@@ -101,28 +125,56 @@ class Watch:
         self.model = step.model
         """What the caller is told: the model that the provider names, or the one that was asked for."""
 
-    def see(self, piece: Piece, now_s: float) -> None:
-        """Take one piece."""
+    async def take(self, piece: Piece) -> None:
+        """Take one piece; of a stream, hand it to the caller, whose time is not ours."""
+        says_something = piece.says_something
         if self.response_s is None:
+            now_s = self._ports.clock()
+            took_s = now_s - self._start_s
             if self.first_byte_s is None:
-                self.first_byte_s = now_s - self._start_s
-            if piece.says_something or piece.stop_reason is not None:
-                self.response_s = now_s - self._start_s
+                self.first_byte_s = took_s
+            if says_something or piece.stop_reason is not None:
+                self.response_s = took_s
                 self._member.health.latency.finished(self.timing, now_s)
         self._text_bytes += piece.size
         self.model = piece.model or self.model
         self.stop_reason = piece.stop_reason or self.stop_reason
         if piece.usage is not None:
-            told = self._told or Usage(prompt_tokens=0, completion_tokens=0)
+            told = self._told or _NOTHING
             self._told = Usage(
                 prompt_tokens=max(told.prompt_tokens, piece.usage.prompt_tokens),
                 completion_tokens=max(told.completion_tokens, piece.usage.completion_tokens),
                 cached_tokens=max(told.cached_tokens, piece.usage.cached_tokens),
             )
+        if not says_something:
+            return
+        run = self._run
+        if self._step.provider not in run.writers:
+            run.writers.append(self._step.provider)
+        run.texts.append(piece.text)
+        run.tool_calls += piece.tool_calls
+        run.refusal += piece.refusal
+        if run.deliver is not None:
+            self._deadline.pause()
+            await run.deliver(self._chunk(piece.text, tool_calls=piece.tool_calls, refusal=piece.refusal))
+            self._deadline.resume()
+
+    def last(self) -> Chunk:
+        """Return the last chunk: all of a JSON answer, the end of a stream."""
+        run = self._run
+        end: dict[str, Any] = {"usage": run.usage, "cost_usd": run.cost_usd, "attempts": tuple(run.attempts)}
+        if not run.stream:
+            end |= {"tool_calls": run.tool_calls, "refusal": run.refusal}
+        return self._chunk("" if run.stream else "".join(run.texts), stop_reason=self.stop_reason or "stop", **end)
+
+    def _chunk(self, text: str, **more: Any) -> Chunk:
+        step, continued = self._step, self._continued
+        return Chunk(text=text, provider=step.provider, model=self.model, continued=continued, **more)
 
     def usage(self) -> Usage:
         """Return what the provider told where that can be true, else the estimate."""
-        return usage_of(self._told, self._prompt, self._text_bytes, is_whole=self.stop_reason is not None)
+        is_whole, asked_max = self.stop_reason is not None, self._run.asked_max
+        return usage_of(self._told, self._prompt, self._text_bytes, is_whole=is_whole, asked_max=asked_max)
 
     def billed(self, error: ProviderError | None) -> Usage | None:
         """Return what a broken-off call is taken to have used; None where the provider cannot have billed it."""
@@ -162,6 +214,6 @@ class Watch:
             return "measure"
         if self._step.reason == "slow":
             return "slow"
-        if self._continues:
+        if self._prompt.so_far:
             return "continue"
         return "failover" if self._run.attempts else self._step.reason

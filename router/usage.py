@@ -30,14 +30,16 @@ def asked_tokens_max(prompt: Prompt) -> int:
     return bound
 
 
-def usage_of(told: Usage | None, prompt: Prompt, text_bytes: int, *, is_whole: bool) -> Usage:
+def usage_of(
+    told: Usage | None, prompt: Prompt, text_bytes: int, *, is_whole: bool, asked_max: int | None = None
+) -> Usage:
     """
     Return the usage of one call that asked `prompt` and brought `text_bytes` of text.
 
     `told` is the largest of each number that the provider gave, 0 for none. It is taken as it is when the answer is
-    whole and both numbers can be true; all else is `estimated`.
+    whole and both numbers can be true; all else is `estimated`. `asked_max` is what `asked_tokens_max` has returned.
     """
-    asked_max = asked_tokens_max(prompt)
+    asked_max = asked_tokens_max(prompt) if asked_max is None else asked_max
     written = min(prompt.max_tokens, -(-text_bytes // _BYTES_PER_TOKEN))
     if told is None:
         return Usage(prompt_tokens=_asked_about(prompt), completion_tokens=written, estimated=True)

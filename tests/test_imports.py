@@ -23,6 +23,7 @@ MAY_IMPORT = {
         "seawall.draws",
         "seawall.journal.events",
         "seawall.journal.writer",
+        "seawall.paths",
         "seawall.plan",
     ),
     "reports": (

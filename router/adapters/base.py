@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import msgspec
@@ -47,6 +46,7 @@ CONTINUE_INSTRUCTION = (
 _T = TypeVar("_T")
 _encode = msgspec.json.Encoder().encode
 _ERROR_BYTES_MAX = 64 * 1024
+_IDENTITY = ("identity", "")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 
 
@@ -84,6 +84,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def size(self) -> int:
         """How many bytes of answer it carries, in whatever form."""
+        if self.text and not self.tool_calls and not self.refusal and self.text.isascii():
+            return len(self.text)
         size = len(self.text.encode()) + len(self.refusal.encode())
         return size + sum(len(call.arguments.encode()) for call in self.tool_calls)
 
@@ -151,20 +153,21 @@ class Adapter(ABC):
         return Call(method="GET", url=url, headers=self._headers, body=b"", timeouts=timeouts)
 
 
-def turns(prompt: Prompt) -> Iterable[Message]:
+def turns(prompt: Prompt) -> Sequence[Message]:
     """
-    Yield the conversation, and after a cut stream the text so far with the request to go on.
+    Return the conversation, and after a cut stream the text so far with the request to go on.
 
     Legal for every vendor: the last turn is the user's (Anthropic refuses a last one of the assistant's that ends in a
     space), none is blank (so do Anthropic and Gemini), and a text that the caller had begun for the assistant stays one
     turn with what was added to it. Of blank text alone there is nothing to go on from: the answer begins anew after it.
     """
+    if not prompt.so_far.strip():
+        return prompt.messages
     messages = list(prompt.messages)
-    if prompt.so_far.strip():
-        begun = messages.pop().text if messages and messages[-1].role == "assistant" else ""
-        messages.append(Message(role="assistant", content=begun + prompt.so_far))
-        messages.append(Message(role="user", content=CONTINUE_INSTRUCTION))
-    yield from messages
+    begun = messages.pop().text if messages and messages[-1].role == "assistant" else ""
+    messages.append(Message(role="assistant", content=begun + prompt.so_far))
+    messages.append(Message(role="user", content=CONTINUE_INSTRUCTION))
+    return messages
 
 
 def decoded(data: bytes, kind: type[_T], words: str) -> _T:
@@ -216,13 +219,14 @@ async def converse(
     transport: Transport,
     prompt: Prompt,
     timeouts: Timeouts,
+    take: Callable[[Piece], Awaitable[None]],
     *,
     answer_bytes_max: int,
     wall_s: Callable[[], float] = time.time,
     told: tuple[tuple[str, str], ...] = (),
-) -> AsyncGenerator[Piece]:
+) -> None:
     """
-    Yield the pieces of one answer. Raises ProviderError or RequestError; never ends before the answer did.
+    Hand the pieces of one answer to `take`. Raises ProviderError or RequestError; never ends before the answer did.
 
     `told` are headers for a gateway that may stand behind the provider's address.
     A connection that breaks after the provider has said that its text is complete loses nothing, and is no error.
@@ -236,53 +240,73 @@ async def converse(
         _check_type(answer, adapter.stream_type if prompt.stream else "application/json")
         if not prompt.stream:
             piece = adapter.parse(await _whole(answer, answer_bytes_max))
-            if piece.tool_calls:
-                piece = CallNumbers().number(piece)
+            piece = CallNumbers().number(piece) if piece.tool_calls else piece
             if not (piece.says_something or prompt.so_far) and piece.stop_reason in SAYING:
                 raise InvalidAnswer("the answer has no text")
-            yield piece
+            await take(piece)
             return
-        finished, has_text, calls = False, bool(prompt.so_far.strip()), CallNumbers()
+        stream = _Stream(adapter, answer_bytes_max, has_text=bool(prompt.so_far.strip()))
         try:
-            async with aclosing(_events(adapter, answer, answer_bytes_max)) as pieces:
-                async for piece in pieces:
-                    if piece.tool_calls or calls.count:
-                        piece = calls.number(piece)  # noqa: PLW2901 - the same piece, in the order of this answer
-                    finished = finished or piece.stop_reason is not None
-                    has_text = has_text or piece.says_something or piece.stop_reason not in (None, *SAYING)
-                    yield piece
+            async for chunk in answer.body:
+                for name, data in stream.events(chunk):
+                    piece = stream.piece(name, data)
+                    if piece is not None:
+                        await take(piece)
+            piece = stream.rest()
+            if piece is not None:
+                await take(piece)
         except TransportError:
-            if not finished:
+            if not stream.finished:
                 raise
-        if not finished:
+        if not stream.finished:
             raise TruncatedBody("the stream ended without its end marker")
-        if not has_text:
+        if not stream.has_text:
             raise InvalidAnswer("the stream has no text")
 
 
-async def _events(adapter: Adapter, answer: Answer, bytes_max: int) -> AsyncGenerator[Piece]:
-    sse, lines, size = SseSplitter(), LineSplitter(), 0
-    async for chunk in answer.body:
-        size += len(chunk)
-        if size > bytes_max:
-            raise InvalidAnswer(f"the stream is longer than {bytes_max} bytes")
-        if adapter.stream_format == "sse":
-            events = sse.feed(chunk)
-        else:
-            events = [(None, line) for line in lines.feed(chunk) if line.strip()]
-        for name, data in events:
-            piece = adapter.parse_event(name, data)
-            if piece is not None:
-                yield piece
-    rest = lines.rest().strip()
-    if rest:
-        # A last line without its line end is a whole one, or a half one that nobody can parse.
+class _Stream:
+    """What the pieces of one streamed answer have in common: their splitter, their numbers, what has been said."""
+
+    __slots__ = ("_adapter", "_bytes_max", "_calls", "_lines", "_size", "_sse", "finished", "has_text")
+
+    def __init__(self, adapter: Adapter, bytes_max: int, *, has_text: bool) -> None:
+        self._adapter = adapter
+        self._bytes_max = bytes_max
+        self._sse = SseSplitter() if adapter.stream_format == "sse" else None
+        self._lines = LineSplitter()
+        self._size = 0
+        self._calls = CallNumbers()
+        self.finished = False
+        self.has_text = has_text
+
+    def events(self, chunk: bytes) -> Sequence[tuple[bytes | None, bytes]]:
+        """Return the events that `chunk` completes. Raises InvalidAnswer for a stream over its limit."""
+        self._size += len(chunk)
+        if self._size > self._bytes_max:
+            raise InvalidAnswer(f"the stream is longer than {self._bytes_max} bytes")
+        if self._sse is not None:
+            return self._sse.feed(chunk)
+        return [(None, line) for line in self._lines.feed(chunk) if line.strip()]
+
+    def piece(self, name: bytes | None, data: bytes) -> Piece | None:
+        """Return what an event carries, its tool calls numbered in the order of this answer."""
+        piece = self._adapter.parse_event(name, data)
+        if piece is not None:
+            if piece.tool_calls or self._calls.count:
+                piece = self._calls.number(piece)
+            if piece.stop_reason is not None:
+                self.finished = True
+            if not self.has_text:
+                self.has_text = piece.says_something or piece.stop_reason not in (None, *SAYING)
+        return piece
+
+    def rest(self) -> Piece | None:
+        """Return what a last line carries that has no line end: a whole one, or a half one that nobody can parse."""
+        data = self._lines.rest().strip()
         try:
-            piece = adapter.parse_event(None, rest)
+            return self.piece(None, data) if data else None
         except InvalidAnswer:
             raise TruncatedBody("the stream ended in the middle of a line") from None
-        if piece is not None:
-            yield piece
 
 
 async def _whole(answer: Answer, bytes_max: int) -> bytes:
@@ -310,9 +334,13 @@ async def _head_of(answer: Answer) -> bytes:
 
 
 def _check_type(answer: Answer, wanted: str) -> None:
-    encoding = (answer.headers.get("content-encoding") or ("identity",))[0]
-    if encoding not in ("", "identity"):
+    headers = answer.headers
+    encoding = headers.get("content-encoding", _IDENTITY)[0]
+    if encoding not in _IDENTITY:
         raise InvalidAnswer(f"the answer is encoded as {encoding!r}, which was not asked for")
-    found = (answer.headers.get("content-type") or ("",))[0].partition(";")[0].strip().lower()
+    found = (headers.get("content-type") or ("",))[0]
+    if found == wanted:
+        return
+    found = found.partition(";")[0].strip().lower()
     if found != wanted:
         raise InvalidAnswer(f"the answer is {found or 'of no type'!r}, not {wanted!r}")

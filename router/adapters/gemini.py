@@ -93,9 +93,7 @@ class GeminiAdapter(Adapter):
             config |= _format(prompt.json_format)
         system = [{"text": turn.text} for turn in prompt.messages if turn.role == "system"]
         body = given(
-            contents=_contents(prompt),
-            generationConfig=config,
-            systemInstruction={"parts": system} if system else None,
+            contents=_contents(prompt), generationConfig=config, systemInstruction={"parts": system} if system else None
         )
         if prompt.tools:
             body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in prompt.tools]}]

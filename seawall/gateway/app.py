@@ -18,35 +18,16 @@ from fastapi.routing import APIRoute
 from router.errors import SeawallError
 from router.hybrid import HybridRouter
 from seawall.gateway.auth import authenticate
-from seawall.gateway.chat import ChatEndpoint
+from seawall.gateway.chat import CHAT_PATH, ChatEndpoint
 from seawall.gateway.config import GatewaySettings
 from seawall.gateway.metrics import Metrics
+from seawall.gateway.schema import CHAT_SCHEMA
 from seawall.gateway.wire import DEFAULT_MODEL, error_json
 
 __all__ = ["create_app"]
 
-CHAT_PATH = "/v1/chat/completions"
-_CHAT_SCHEMA: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["messages"],
-                    "properties": {
-                        "model": {"type": "string", "default": DEFAULT_MODEL},
-                        "messages": {"type": "array", "minItems": 1, "items": {"type": "object"}},
-                        "stream": {"type": "boolean", "default": False},
-                        "max_tokens": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
-                        "temperature": {"type": "number"},
-                        "top_p": {"type": "number"},
-                        "stop": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
-                    },
-                }
-            }
-        },
-    }
+_CHAT_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": CHAT_SCHEMA}}}
 }
 
 
@@ -84,8 +65,10 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with router:
             # Everything loaded by now lives as long as the process: keep the collector from walking it (p99 25 → 9 ms).
+            # A request leaves no cycles unless it fails, so that looking for some every 700 objects finds nothing.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(20_000, 50, 100)
             yield
 
     app = _Gateway(title="Seawall gateway", lifespan=lifespan)
@@ -148,7 +131,7 @@ def _add_chat(app: FastAPI, endpoint: ChatEndpoint) -> None:
     async def chat_completions() -> None:
         """Answer a conversation, whole or as server-sent events, in OpenAI's format."""
 
-    app.add_api_route(CHAT_PATH, chat_completions, methods=["POST"], response_model=None, openapi_extra=_CHAT_SCHEMA)
+    app.add_api_route(CHAT_PATH, chat_completions, methods=["POST"], response_model=None, openapi_extra=_CHAT_BODY)
     route = app.routes[-1]
     assert isinstance(route, APIRoute)  # noqa: S101 - the one just added
     route.app = endpoint

@@ -1,8 +1,9 @@
 """
-The hot route, `POST /v1/chat/completions`, as a bare ASGI callable.
+The hot route, `POST /v1/chat/completions`: one request in, one answer to an `Out`.
 
-FastAPI owns the app around it; nothing of FastAPI stands between the socket and the router here. A client that leaves
-cancels the upstream call: `http.disconnect` is watched for from 50 ms on for as long as the answer takes.
+Our own server hands requests over as they come from the socket (`protocol.py`); to any other the endpoint is an ASGI
+app. A client that leaves cancels the upstream call: the first sees it at once, for the others `http.disconnect` is
+watched for from 50 ms on.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import aclosing
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Protocol
 
 from router.errors import AllCloudsDownError, RequestError, SeawallError
 from router.hybrid import HybridRouter, new_id
-from router.models import Request, Usage
+from router.models import Chunk, Reply, Request, Usage
 from seawall.gateway.auth import authenticate
 from seawall.gateway.config import GatewaySettings
 from seawall.gateway.hops import heeded
@@ -32,7 +32,9 @@ from seawall.gateway.wire import (
     retry_after,
 )
 
-__all__ = ["ChatEndpoint"]
+__all__ = ["CHAT_PATH", "ChatEndpoint", "Out"]
+
+CHAT_PATH = "/v1/chat/completions"
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -42,8 +44,8 @@ WATCH_AFTER_S = 0.05
 """So long after a request's body a client that has left is noticed at the earliest, and that at once from then on."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_JSON = (b"content-type", b"application/json")
-_SSE = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_JSON = b"content-type: application/json\r\n"
+_SSE = b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
 
 class ShuttingDown(SeawallError):
@@ -55,20 +57,45 @@ class ShuttingDown(SeawallError):
 
 
 class _ClientLeft(Exception):
-    """The client closed its connection before the answer was whole."""
+    """The client closed its connection before its request was whole."""
 
 
 class _Progress:
     """What is to be counted of one request when it has ended."""
 
-    __slots__ = ("begun_s", "first_s", "outcome", "provider", "usage")
+    __slots__ = ("begun_s", "first_s", "outcome", "provider", "stream", "usage")
 
     def __init__(self, begun_s: float) -> None:
         self.begun_s = begun_s
         self.first_s: float | None = None
         self.outcome = "internal_error"
         self.provider = "none"
+        self.stream = False
         self.usage: Usage | None = None
+
+
+class Out(Protocol):
+    """
+    Where an answer goes. `head` is the answer's own head lines, each with its line end.
+
+    An answer is `whole`, or it has a `begin`, some `write`s and an `end`. What goes to a client that has left is lost.
+    """
+
+    async def whole(self, status: int, head: bytes, body: bytes) -> None:
+        """Send an answer."""
+        ...
+
+    async def begin(self, status: int, head: bytes) -> None:
+        """Send the head of a stream."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of it; returns when there is room for the next."""
+        ...
+
+    async def end(self) -> None:
+        """Send its end."""
+        ...
 
 
 class ChatEndpoint:
@@ -76,7 +103,9 @@ class ChatEndpoint:
 
     def __init__(self, router: HybridRouter, settings: GatewaySettings, metrics: Metrics | None = None) -> None:
         self._router = router
-        self._settings = settings
+        self._keys = settings.api_key_sha256
+        self.body_bytes_max = settings.body_bytes_max
+        """The longest body of a request."""
         self._metrics = metrics or Metrics()
         self._running: set[asyncio.Task[Any]] = set()
         self._cutting = False
@@ -89,84 +118,91 @@ class ChatEndpoint:
         return len(self._running)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one HTTP request."""
+        """Handle one HTTP request of an ASGI server."""
         headers = dict(reversed(scope["headers"]))
-        told = headers.get(b"x-request-id")
-        request_id = told.decode() if told and _REQUEST_ID.fullmatch(told) else new_id()
-        progress = _Progress(time.monotonic())
-        self._metrics.begun()
         try:
-            authenticate(headers.get(b"authorization", b""), self._settings.api_key_sha256)
-            chat, request = parse_request(await self._body(headers, receive), request_id)
-            request = heeded(request, headers)
-        except (SeawallError, _ClientLeft) as error:
-            self._metrics.ended(getattr(error, "code", "cancelled"), stream=False, begun_s=progress.begun_s)
-            if isinstance(error, SeawallError):
-                await _send_error(send, error, request_id)
+            body = await _body(headers, receive, self.body_bytes_max)
+        except _ClientLeft:
+            self._metrics.begun()
+            self._metrics.ended("cancelled", stream=False, begun_s=time.monotonic())
             return
         work = asyncio.current_task()
         assert work is not None  # noqa: S101 - a server calls us in one
-        self._running.add(work)
         watch = _Watch(receive, work)
         try:
-            await self._answer(chat, request, send, progress)
+            await self.serve(headers, body, _AsgiOut(send))
         except asyncio.CancelledError:
             if not watch.saw_end:
                 raise
             work.uncancel()
         finally:
             watch.stop()
-            self._running.discard(work)
 
-    async def _answer(self, chat: ChatRequest, request: Request, send: Send, progress: _Progress) -> None:
+    async def serve(self, headers: Mapping[bytes, bytes], body: bytes | None, out: Out) -> None:
+        """
+        Answer one request to `out`; `headers` are by their names in lower case, `body` None is one beyond its limit.
+
+        Runs in a task of its own, which is cancelled when the client leaves.
+        """
+        told = headers.get(b"x-request-id")
+        request_id = told.decode() if told and _REQUEST_ID.fullmatch(told) else new_id()
+        progress = _Progress(time.monotonic())
+        metrics, work = self._metrics, asyncio.current_task()
+        assert work is not None  # noqa: S101 - see above
+        metrics.begun()
+        self._running.add(work)
         try:
-            await (self._stream if chat.stream else self._whole)(chat, request, send, progress)
+            if self._keys:
+                authenticate(headers.get(b"authorization", b""), self._keys)
+            if body is None:
+                limit = self.body_bytes_max
+                raise RequestError(f"the body is longer than {limit} bytes (BODY_BYTES_MAX)", status=413)
+            chat, request = parse_request(body, request_id)
+            request = heeded(request, headers)
+            if chat.stream:
+                progress.stream = True
+                await self._stream(chat, request, out, progress)
+            else:
+                reply = await self._router.complete(request)
+                progress.outcome, progress.provider, progress.usage = "ok", reply.provider, reply.usage
+                await out.whole(200, _head(_JSON, reply, request_id), completion_json(reply, request_id, _now_s()))
+        except (SeawallError, asyncio.CancelledError) as error:
+            await _send_error(out, self._problem(error, progress), request_id)
         finally:
-            self._metrics.ended(
+            self._running.discard(work)
+            metrics.ended(
                 progress.outcome,
-                stream=chat.stream,
+                stream=progress.stream,
                 begun_s=progress.begun_s,
                 provider=progress.provider,
                 first_s=progress.first_s,
                 usage=progress.usage,
             )
 
-    async def _whole(self, _chat: ChatRequest, request: Request, send: Send, progress: _Progress) -> None:
-        try:
-            reply = await self._router.complete(request)
-        except (SeawallError, asyncio.CancelledError) as error:
-            await _send_error(send, self._problem(error, progress), request.request_id)
-            return
-        progress.outcome, progress.provider, progress.usage = "ok", reply.provider, reply.usage
-        body = completion_json(reply, request.request_id, int(time.time()))
-        await _send(send, 200, [_JSON, *headers_of(reply)], body, request.request_id)
-
-    async def _stream(self, chat: ChatRequest, request: Request, send: Send, progress: _Progress) -> None:
-        created_s = int(time.time())
+    async def _stream(self, chat: ChatRequest, request: Request, out: Out, progress: _Progress) -> None:
+        created_s, request_id = _now_s(), request.request_id
         include_usage = chat.stream_options is not None and chat.stream_options.include_usage
-        started = False
+
+        async def pass_on(chunk: Chunk) -> None:
+            is_first = progress.first_s is None
+            if is_first:
+                progress.first_s, progress.provider = time.monotonic(), chunk.provider
+                await out.begin(200, _head(_SSE, chunk, request_id))
+            await out.write(chunk_json(chunk, request_id, created_s, first=is_first))
+
         try:
-            async with aclosing(self._router.stream(request)) as chunks:
-                async for chunk in chunks:
-                    if not started:
-                        progress.first_s, progress.provider = time.monotonic(), chunk.provider
-                        await _start(send, 200, [*_SSE, *headers_of(chunk)], request.request_id)
-                    if chunk.stop_reason is None:
-                        data = chunk_json(chunk, request.request_id, created_s, first=not started)
-                    else:
-                        data = final_chunks(chunk, request.request_id, created_s, include_usage=include_usage)
-                        progress.outcome, progress.provider, progress.usage = "ok", chunk.provider, chunk.usage
-                    started = True
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
+            last = await self._router.relay(request, pass_on)
+            if progress.first_s is None:  # an answer without a word, such as a filtered one
+                progress.first_s = time.monotonic()
+                await out.begin(200, _head(_SSE, last, request_id))
+            progress.outcome, progress.provider, progress.usage = "ok", last.provider, last.usage
+            await out.write(final_chunks(last, request_id, created_s, include_usage=include_usage))
         except (SeawallError, asyncio.CancelledError) as error:
-            problem = self._problem(error, progress)
-            if not started:
-                await _send_error(send, problem, request.request_id)
-                return
+            if progress.first_s is None:
+                raise
             # The status is out already: say it in the stream, and leave out [DONE], so that nobody takes it for whole.
-            data = b"data: " + error_json(problem) + b"\n\n"
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await out.write(b"data: " + error_json(self._problem(error, progress)) + b"\n\n")
+        await out.end()
 
     def _problem(self, error: SeawallError | asyncio.CancelledError, progress: _Progress) -> SeawallError:
         """Return what the client is told. Raises the cancellation of a request whose client has left."""
@@ -181,22 +217,42 @@ class ChatEndpoint:
         progress.outcome = error.code
         return error
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        limit = self._settings.body_bytes_max
-        length = headers.get(b"content-length", b"0")
-        size = int(length) if length.isdigit() else 0
-        parts: list[bytes] = []
-        more = True
-        while more and size <= limit:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientLeft
-            parts.append(message.get("body", b""))
-            size = sum(map(len, parts))
-            more = message.get("more_body", False)
-        if size > limit:
-            raise RequestError(f"the body is longer than {limit} bytes (BODY_BYTES_MAX)", status=413)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+class _AsgiOut:
+    """An `Out` of an ASGI server."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def whole(self, status: int, head: bytes, body: bytes) -> None:
+        await self.begin(status, b"%bcontent-length: %d\r\n" % (head, len(body)))
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def begin(self, status: int, head: bytes) -> None:
+        headers = [tuple(line.split(b": ", 1)) for line in head.split(b"\r\n")[:-1]]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes | None:
+    """Return the body, None for one that is, or claims to be, beyond `limit`. Raises _ClientLeft."""
+    length = headers.get(b"content-length", b"0")
+    size = int(length) if length.isdigit() else 0
+    parts: list[bytes] = []
+    more = True
+    while more and size <= limit:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientLeft
+        parts.append(message.get("body", b""))
+        size = sum(map(len, parts))
+        more = message.get("more_body", False)
+    return b"".join(parts) if size <= limit else None
 
 
 class _Watch:
@@ -231,18 +287,16 @@ class _Watch:
         self._work.cancel()
 
 
-async def _start(send: Send, status: int, headers: list[tuple[bytes, bytes]], request_id: str) -> None:
-    headers = [*headers, (b"x-request-id", request_id.encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+def _now_s() -> int:
+    return int(time.time())
 
 
-async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes, request_id: str) -> None:
-    await _start(send, status, [*headers, (b"content-length", str(len(body)).encode())], request_id)
-    await send({"type": "http.response.body", "body": body})
+def _head(kind: bytes, answered: Reply | Chunk, request_id: str) -> bytes:
+    return b"%b%bx-request-id: %b\r\n" % (kind, headers_of(answered), request_id.encode())
 
 
-async def _send_error(send: Send, error: SeawallError, request_id: str) -> None:
-    headers = [_JSON, *retry_after(error)]
+async def _send_error(out: Out, error: SeawallError, request_id: str) -> None:
+    headers = [*retry_after(error), (b"x-request-id", request_id.encode())]
     if isinstance(error, AllCloudsDownError):
         headers.append((b"x-seawall-attempts", str(error.calls).encode()))
-    await _send(send, error.status, headers, error_json(error), request_id)
+    await out.whole(error.status, _JSON + b"".join([b"%b: %b\r\n" % pair for pair in headers]), error_json(error))

@@ -10,12 +10,15 @@ from typing import Any, cast
 import msgspec
 
 from router.errors import ConfigurationError
-from router.settings import environment_with, parse_seconds
+from router.settings import Secret, environment_with, parse_seconds
 from seawall.config_file import read_config
+from seawall.gateway.values import header_name, one_of, secret, text, words
+from seawall.transports import NAMES as TRANSPORTS
 
 __all__ = ["NAMES", "GatewaySettings"]
 
-_TRANSPORTS = ("auto", "pyreqwest", "httpx")
+_DOWN = ("closed", "open")
+_KEYS = ("local", "kms", "vault")
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +35,35 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout_s: float = 30.0
     """How long a stopping gateway waits for answers under way, after the delay."""
     transport: str = "auto"
-    """What calls the providers: `pyreqwest`, `httpx`, or `auto`, the first of these that is installed."""
+    """What calls the providers: `httptools`, `pyreqwest`, `httpx`, or `auto`, the first of these that is installed."""
+    tls_cert: str = ""
+    """The gateway's certificate, a PEM file with its chain; with TLS_KEY the gateway speaks TLS. See `tls.py`."""
+    tls_key: str = ""
+    """The key of TLS_CERT, a PEM file."""
+    tls_client_ca: str = ""
+    """CA certificates, a PEM file; clients must then show a certificate of one of them."""
+    tls_crl: str = ""
+    """The list of revoked client certificates, a PEM file."""
+    tls_client_names: tuple[str, ...] = ()
+    """Which names (CN or SAN) of client certificates may call; none: every client of the CA."""
+    transcripts: str = ""
+    """The SQLite file that keeps sealed transcripts; empty: none are kept. See `seawall.erasure`."""
+    transcripts_header: str = "x-seawall-subject"
+    """The header that says whose conversation a request is part of; without it the request's `user` does."""
+    transcripts_down: str = "closed"
+    """When a transcript cannot be sealed and kept: `closed` fails the request, `open` answers it unrecorded."""
+    transcripts_keys: str = "local"
+    """What wraps the subjects' data keys: `local` (a master key of ours), `kms` or `vault`."""
+    transcripts_key_store: str = ""
+    """The SQLite file of the wrapped data keys, in another folder than TRANSCRIPTS; no backup may hold it."""
+    transcripts_master_key: Secret = Secret("")
+    """Of `local`: the master key, 32 bytes in base64; while it is being changed: the new one, a comma, the old one."""
+    transcripts_master_key_file: str = ""
+    """Of `local`: a file with the master key, in place of TRANSCRIPTS_MASTER_KEY; `seawall keys init` makes it."""
+    transcripts_kms_key: str = ""
+    """Of `kms`: the id, ARN or alias of the AWS KMS key; AWS's own variables say where and who."""
+    transcripts_vault_mount: str = "transit"
+    """Of `vault`: where the transit engine is mounted; VAULT_ADDR and VAULT_TOKEN say where and who."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> GatewaySettings:
@@ -67,11 +98,11 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         for name, value in values.items():
             if name not in NAMES:
                 continue
-            field, parse, words = _PARSERS[name]
+            field, parse, wanted = _PARSERS[name]
             try:
                 fields[field] = parse(value)
             except (ValueError, TypeError):
-                problems.append(f"{name} is {value!r}; it must be {words}")
+                problems.append(f"{name} is {value!r}; it must be {wanted}")
         if problems:
             raise ConfigurationError(*problems)
         return cls(**fields)
@@ -96,7 +127,7 @@ def _seconds(value: object) -> float:
 
 
 def _transport(value: object) -> str:
-    if value not in _TRANSPORTS:
+    if value not in TRANSPORTS:
         raise ValueError
     return str(value)
 
@@ -108,7 +139,21 @@ _PARSERS: dict[str, tuple[str, Callable[[object], object], str]] = {
     "BODY_BYTES_MAX": ("body_bytes_max", _size, f"a number from 1024 to {2**30}"),
     "DRAIN_DELAY": ("drain_delay_s", _seconds, "a time from 0 to 3600 s, such as 30 or 200ms"),
     "DRAIN_TIMEOUT": ("drain_timeout_s", _seconds, "a time from 0 to 3600 s, such as 30 or 200ms"),
-    "TRANSPORT": ("transport", _transport, f"one of {', '.join(_TRANSPORTS)}"),
+    "TRANSPORT": ("transport", _transport, f"one of {', '.join(TRANSPORTS)}"),
+    "TLS_CERT": ("tls_cert", text, "a file"),
+    "TLS_KEY": ("tls_key", text, "a file"),
+    "TLS_CLIENT_CA": ("tls_client_ca", text, "a file"),
+    "TLS_CRL": ("tls_crl", text, "a file"),
+    "TLS_CLIENT_NAMES": ("tls_client_names", words, "names with commas between"),
+    "TRANSCRIPTS": ("transcripts", text, "a file"),
+    "TRANSCRIPTS_HEADER": ("transcripts_header", header_name, "the name of a header"),
+    "TRANSCRIPTS_DOWN": ("transcripts_down", one_of(_DOWN), f"one of {', '.join(_DOWN)}"),
+    "TRANSCRIPTS_KEYS": ("transcripts_keys", one_of(_KEYS), f"one of {', '.join(_KEYS)}"),
+    "TRANSCRIPTS_KEY_STORE": ("transcripts_key_store", text, "a file"),
+    "TRANSCRIPTS_MASTER_KEY": ("transcripts_master_key", secret, "32 bytes in base64"),
+    "TRANSCRIPTS_MASTER_KEY_FILE": ("transcripts_master_key_file", text, "a file"),
+    "TRANSCRIPTS_KMS_KEY": ("transcripts_kms_key", text, "the id of a KMS key"),
+    "TRANSCRIPTS_VAULT_MOUNT": ("transcripts_vault_mount", text, "a path"),
 }
 NAMES = tuple(_PARSERS)
 """The environment variables; in the section `gateway` of a file they stand in lower case."""

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["CorkedProtocol"]
+__all__ = ["Corked", "CorkedProtocol"]
 
 _HELD_MAX = 64 * 1024
 
@@ -22,10 +22,10 @@ class CorkedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        super().connection_made(cast("asyncio.Transport", _Corked(transport)))
+        super().connection_made(cast("asyncio.Transport", Corked(transport)))
 
 
-class _Corked:
+class Corked:
     """A transport that holds back what is written until the event loop's next turn."""
 
     __slots__ = ("_held", "_inner", "_loop", "_size", "is_closing")
@@ -48,6 +48,11 @@ class _Corked:
         self._size += len(data)
         if self._size > _HELD_MAX:  # the transport's own limits are to see it
             self._release()
+
+    def write_now(self, data: bytes) -> None:
+        """Send what is held back, and `data` with it: nothing is to follow soon."""
+        self._held.append(data)
+        self._release()
 
     def close(self) -> None:
         """See asyncio.BaseTransport."""

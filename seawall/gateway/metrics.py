@@ -26,6 +26,7 @@ from router import errors
 from router.breaker import BreakerState
 from router.events import Attempt, BreakerChange, Event, Skip, Spend
 from router.models import FAILOVER_CHAIN, Usage
+from seawall.telemetry.tally import SPANS
 
 __all__ = ["BUCKETS_S", "Board", "Metrics"]
 
@@ -156,6 +157,13 @@ _FAMILIES = (
     ),
     _Family("seawall_workers", "gauge", "Workers that serve."),
     _Family("seawall_worker_starts_total", "counter", "Workers started, the first ones included."),
+    _Family(
+        "seawall_trace_spans_total",
+        "counter",
+        "Spans of traces, by whether a collector took them; dropped ones cost no request anything.",
+        ("outcome",),
+        (("exported",), ("dropped",)),
+    ),
 )
 
 
@@ -239,6 +247,7 @@ class Metrics:
             self._slots[self._states[provider, str(BreakerState.CLOSED)]] = (breakers or {}).get(provider, 1)
         self._slots[_PLACES["seawall_workers"]] = 1
         self._slots[_PLACES["seawall_worker_starts_total"]] += 1
+        SPANS.count_in(self._slots, _PLACES["seawall_trace_spans_total"])
 
     def begun(self) -> None:
         """Count a request that has arrived."""
@@ -261,32 +270,32 @@ class Metrics:
         """
         slots, mode = self._slots, "stream" if stream else "json"
         slots[self._in_flight] -= 1
-        slots[_slot(self._requests, (outcome, provider, mode))] += 1
+        slots[self._requests[outcome, provider, mode]] += 1
         if first_s is not None:
-            self._time(_slot(self._first_tokens, (provider,)), first_s - begun_s)
+            self._time(self._first_tokens[(provider,)], first_s - begun_s)
         if outcome == "ok":
-            self._time(_slot(self._durations, (provider, mode)), time.monotonic() - begun_s)
+            self._time(self._durations[provider, mode], time.monotonic() - begun_s)
         if usage is not None:
-            slots[_slot(self._tokens, (provider, "prompt"))] += usage.prompt_tokens
-            slots[_slot(self._tokens, (provider, "completion"))] += usage.completion_tokens
+            slots[self._tokens[provider, "prompt"]] += usage.prompt_tokens
+            slots[self._tokens[provider, "completion"]] += usage.completion_tokens
 
     def take(self, event: Event) -> None:
         """Count what the router reports."""
         slots = self._slots
         if isinstance(event, Spend):
             if event.action == "settle" and event.micro_usd:
-                slots[_slot(self._costs, (event.provider,))] += event.micro_usd
+                slots[self._costs[(event.provider,)]] += event.micro_usd
         elif isinstance(event, Attempt):
-            slots[_slot(self._attempts, (event.provider, event.outcome, event.error or ""))] += 1
-            self._time(_slot(self._attempt_durations, (event.provider,)), (event.end_ns - event.start_ns) * 1e-9)
+            slots[self._attempts[event.provider, event.outcome, event.error or ""]] += 1
+            self._time(self._attempt_durations[(event.provider,)], (event.end_ns - event.start_ns) * 1e-9)
         elif isinstance(event, Skip):
-            slots[_slot(self._skips, (event.provider, event.reason))] += 1
+            slots[self._skips[event.provider, event.reason]] += 1
         elif isinstance(event, BreakerChange):
-            slots[_slot(self._states, (event.provider, str(event.from_state)))] -= 1
-            slots[_slot(self._states, (event.provider, str(event.to)))] += 1
-            slots[_slot(self._transitions, (event.provider, str(event.to)))] += 1
+            slots[self._states[event.provider, str(event.from_state)]] -= 1
+            slots[self._states[event.provider, str(event.to)]] += 1
+            slots[self._transitions[event.provider, str(event.to)]] += 1
         else:
-            slots[_slot(self._slow, (event.provider,))] += 1 if event.to == "slow" else -1
+            slots[self._slow[(event.provider,)]] += 1 if event.to == "slow" else -1
 
     def render(self, extra: Iterable[tuple[str, str, float]] = ()) -> bytes:
         """
@@ -309,24 +318,20 @@ class Metrics:
         slots[slot + len(BUCKETS_S) + 1] += int(seconds * 1_000_000)
 
 
-def _index(name: str) -> dict[tuple[str, ...], int]:
-    """Return the slot of each row of a family."""
+class _Index(dict[tuple[str, ...], int]):
+    """The slot of each row of a family; a value that nobody knew beforehand counts as `other`."""
+
+    def __missing__(self, row: tuple[str, ...]) -> int:
+        for n in range(1, 2 ** len(row)):
+            masked = tuple(_OTHER if n >> place & 1 else value for place, value in enumerate(row))
+            if masked in self:
+                return self[masked]
+        raise KeyError(row)
+
+
+def _index(name: str) -> _Index:
     family = next(each for each in _FAMILIES if each.name == name)
-    return {row: _PLACES[name] + n * family.width for n, row in enumerate(family.rows)}
-
-
-def _slot(index: dict[tuple[str, ...], int], row: tuple[str, ...]) -> int:
-    """Return the slot of a row; a value that nobody knew beforehand counts as `other`."""
-    slot = index.get(row)
-    return slot if slot is not None else _nearest(index, row)
-
-
-def _nearest(index: dict[tuple[str, ...], int], row: tuple[str, ...]) -> int:
-    for n in range(1, 2 ** len(row)):
-        masked = tuple(_OTHER if n >> place & 1 else value for place, value in enumerate(row))
-        if masked in index:
-            return index[masked]
-    raise KeyError(row)
+    return _Index({row: _PLACES[name] + n * family.width for n, row in enumerate(family.rows)})
 
 
 def _samples(family: _Family, total: Sequence[int]) -> Iterator[str]:

@@ -16,11 +16,12 @@ import msgspec
 from router.errors import ConfigurationError
 from router.events import Event
 from router.settings import Settings
-from router.transport import Transport
 from seawall.config_file import load_settings
 from seawall.gateway.config import GatewaySettings
+from seawall.gateway.protection import add_tls_flags, app_with, router_with, server_with, take_tls_flags
 from seawall.gateway.workers import WORKERS_MAX, check_budget, follow_supervisor, listen, supervise
 from seawall.journal.writer import EventWriter
+from seawall.transports import transport_named
 
 __all__ = ["main", "serve"]
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[int], None] =
     `on_ready` is called with the port when it is listened on, after the line that says so.
     """
     options = _parser().parse_args(argv)
+    take_tls_flags(options)
     try:
         settings, gateway = _settings(options.config)
         check_budget(settings, options.workers)
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[int], None] =
         return 2
 
     def announce(port: int) -> None:
-        _announce(options, port)
+        _announce(options, port, "https" if gateway.tls_cert else "http")
         on_ready(port)
 
     try:
@@ -51,7 +53,13 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[int], None] =
             arguments = ["--config", str(options.config)] if options.config is not None else []
             drain_s = gateway.drain_delay_s + gateway.drain_timeout_s + _LATE_S
             return supervise(
-                options.workers, options.host, options.port, arguments=arguments, drain_s=drain_s, announce=announce
+                options.workers,
+                options.host,
+                options.port,
+                arguments=arguments,
+                drain_s=drain_s,
+                announce=announce,
+                reloads=bool(gateway.tls_cert),
             )
         listener = _listener(options)
     except OSError as error:
@@ -88,11 +96,9 @@ def serve(
     # A supervisor of workers must not load what only they need.
     import uvicorn  # noqa: PLC0415
 
-    from seawall.equipped import EquippedRouter  # noqa: PLC0415
     from seawall.gateway.app import create_app  # noqa: PLC0415
-    from seawall.gateway.corked import CorkedProtocol  # noqa: PLC0415
     from seawall.gateway.metrics import Board, Metrics  # noqa: PLC0415
-    from seawall.gateway.server import GatewayServer  # noqa: PLC0415
+    from seawall.gateway.protocol import GatewayProtocol  # noqa: PLC0415
 
     breakers = {str(provider): len(each) for provider, each in settings.deployments.items()}
     metrics = Metrics(Board(board), breakers)
@@ -101,20 +107,21 @@ def serve(
     worker = f"gateway-{os.getpid()}"
 
     app = create_app(
-        lambda: EquippedRouter(settings, transport=_transport(gateway), sink=sink, worker=worker),
+        lambda: router_with(gateway, settings, transport=transport_named(gateway.transport), sink=sink, worker=worker),
         gateway,
         is_draining=lambda: server.should_exit,
         metrics=metrics,
     )
-    server = GatewayServer(
+    server = server_with(
+        gateway,
         uvicorn.Config(
-            app,
+            app_with(gateway, app),
             access_log=False,
             log_level="warning",
             server_header=False,
             proxy_headers=False,  # who asks does not matter here, and it costs every request
             ws="none",
-            http=CorkedProtocol,
+            http=GatewayProtocol,
             headers=[("x-seawall-worker", worker)] if shared else [],
             timeout_keep_alive=60,
         ),
@@ -135,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=_workers, default=1, help="processes on the port (default: %(default)s)")
     parser.add_argument("--reuse-port", action="store_true", help="share the port with other workers that do so")
     parser.add_argument("--ready-json", action="store_true", help="print one line of JSON when listening")
+    add_tls_flags(parser)
     # Between the supervisor and its workers.
     parser.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--supervised", type=Path, help=argparse.SUPPRESS)
@@ -158,21 +166,6 @@ def _settings(config: Path | None) -> tuple[Settings, GatewaySettings]:
     return settings, gateway
 
 
-def _transport(gateway: GatewaySettings) -> Transport | None:
-    """Return the fast transport where it is installed, or asked for; None stands for the router's own."""
-    if gateway.transport == "httpx":
-        return None
-    try:
-        from router.pyreqwest_transport import PyreqwestTransport  # noqa: PLC0415 - needs a package of an extra
-    except ImportError:
-        if gateway.transport == "auto":
-            return None
-        raise ConfigurationError(
-            "TRANSPORT=pyreqwest needs the package pyreqwest: pip install 'seawall[fast]'"
-        ) from None
-    return PyreqwestTransport()
-
-
 def _listener(options: Any) -> socket.socket:
     if options.listen_fd is not None:
         return socket.socket(fileno=options.listen_fd)
@@ -183,7 +176,7 @@ def _is_shared(options: Any) -> bool:
     return options.reuse_port or options.listen_fd is not None
 
 
-def _announce(options: Any, port: int) -> None:
+def _announce(options: Any, port: int, scheme: str) -> None:
     """Say that the port is listened on."""
     if options.ready_json:
         line = {"ready": True, "pid": os.getpid(), "port": port}
@@ -191,7 +184,7 @@ def _announce(options: Any, port: int) -> None:
     else:
         host = f"[{options.host}]" if ":" in options.host else options.host
         of = f" with {options.workers} workers" if options.workers > 1 else ""
-        sys.stdout.write(f"Seawall gateway on http://{host}:{port}{of} (Ctrl-C stops it)\n")
+        sys.stdout.write(f"Seawall gateway on {scheme}://{host}:{port}{of} (Ctrl-C stops it)\n")
     sys.stdout.flush()
 
 

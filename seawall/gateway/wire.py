@@ -4,7 +4,9 @@ OpenAI's Chat Completions format as the gateway speaks it: requests in, completi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,7 +16,16 @@ from router.errors import AllCloudsDownError, RequestError, SeawallError
 from router.models import DEFAULT_PREFERRED, Chunk, Reply, Request, ToolCallDelta, Usage
 from seawall.gateway.conversation import ChosenTool, OfferedTool, ResponseFormat, Turn, message_of, structure_of
 
-__all__ = ["ChatRequest", "chunk_json", "completion_json", "error_json", "final_chunks", "headers_of", "parse_request"]
+__all__ = [
+    "UNSUPPORTED",
+    "ChatRequest",
+    "chunk_json",
+    "completion_json",
+    "error_json",
+    "final_chunks",
+    "headers_of",
+    "parse_request",
+]
 
 DEFAULT_MODEL = "seawall"
 """The model name that leaves the choice to the router's default chain."""
@@ -57,7 +68,7 @@ class ChatRequest(msgspec.Struct):
     web_search_options: Any = None
 
 
-_UNSUPPORTED = (
+UNSUPPORTED = (
     "functions",
     "function_call",
     "logprobs",
@@ -67,6 +78,7 @@ _UNSUPPORTED = (
     "modalities",
     "web_search_options",
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MEANINGLESS: tuple[Any, ...] = (None, False, 0, "none", [], {}, ["text"])  # what asks for nothing beyond a text
 _decoder = msgspec.json.Decoder(ChatRequest)
 _encode = msgspec.json.Encoder().encode
@@ -111,7 +123,7 @@ def parse_request(body: bytes, request_id: str) -> tuple[ChatRequest, Request]:
 
 
 def _refuse_unsupported(chat: ChatRequest) -> None:
-    unsupported = [name for name in _UNSUPPORTED if getattr(chat, name) not in _MEANINGLESS]
+    unsupported = [name for name in UNSUPPORTED if getattr(chat, name) not in _MEANINGLESS]
     if unsupported:
         raise RequestError(f"{', '.join(unsupported)}: not supported by this gateway; leave it out")
 
@@ -173,16 +185,19 @@ def error_json(error: SeawallError) -> bytes:
     return _encode({"error": {"message": str(error), "type": kind, "param": None, "code": error.code}})
 
 
-def headers_of(answered: Reply | Chunk) -> list[tuple[bytes, bytes]]:
-    """Return the `X-Seawall-*` headers that say who answered and at what cost, as far as that is known yet."""
-    headers = [
-        (b"x-seawall-provider", str(answered.provider).encode()),
-        (b"x-seawall-model", answered.model.encode()),
-    ]
+def headers_of(answered: Reply | Chunk) -> bytes:
+    """Return the head lines `X-Seawall-*` that say who answered and at what cost, as far as that is known yet."""
+    head = _who(answered.provider, answered.model)
     if isinstance(answered, Reply):
-        headers.append((b"x-seawall-attempts", str(len(answered.attempts)).encode()))
-        headers.append((b"x-seawall-cost-usd", f"{answered.cost_usd:.6f}".encode()))
-    return headers
+        cost = f"{answered.cost_usd:.6f}".encode()
+        head = b"%bx-seawall-attempts: %d\r\nx-seawall-cost-usd: %b\r\n" % (head, len(answered.attempts), cost)
+    return head
+
+
+@lru_cache(maxsize=256)
+def _who(provider: str, model: str) -> bytes:
+    name = _CONTROL.sub("?", model).encode()  # a model's name may be anything: no head line of its own
+    return b"x-seawall-provider: %b\r\nx-seawall-model: %b\r\n" % (str(provider).encode(), name)
 
 
 def retry_after(error: SeawallError) -> list[tuple[bytes, bytes]]:

@@ -75,14 +75,22 @@ def follow_supervisor(limit_s: float) -> None:
 
 
 def supervise(
-    count: int, host: str, port: int, *, arguments: Sequence[str], drain_s: float, announce: Callable[[int], None]
+    count: int,
+    host: str,
+    port: int,
+    *,
+    arguments: Sequence[str],
+    drain_s: float,
+    announce: Callable[[int], None],
+    reloads: bool = False,
 ) -> int:
     """
     Serve with `count` workers until SIGTERM or SIGINT and return the exit code: 0 after a drain.
 
     `arguments` are added to each worker's command line, `drain_s` is how long a drain may take, `announce` is called
-    with the port when all listen. Raises OSError when the port cannot be had. A worker that ends before it has ever
-    listened ends everything, with its exit code.
+    with the port when all listen. `reloads`: SIGHUP is handed on to the workers, who read their files again. Raises
+    OSError when the port cannot be had. A worker that ends before it has ever listened ends everything, with its exit
+    code.
     """
     # Alone for a moment first: a second gateway on this port must not join in unseen.
     _bound(host, port, shared=False).close()
@@ -95,7 +103,7 @@ def supervise(
             holder.listen(_BACKLOG)
             command += ["--listen-fd", str(holder.fileno())]
         supervisor = _Supervisor(command, Path(folder), () if SHARES_PORT else (holder.fileno(),), drain_s)
-        return asyncio.run(supervisor.run(count, lambda: announce(port)))
+        return asyncio.run(supervisor.run(count, lambda: announce(port), reloads=reloads))
 
 
 class _Supervisor:
@@ -111,11 +119,13 @@ class _Supervisor:
         self._stopping = asyncio.Event()
         self._code = 0
 
-    async def run(self, count: int, announce: Callable[[], None]) -> int:
+    async def run(self, count: int, announce: Callable[[], None], *, reloads: bool = False) -> int:
         """Keep `count` workers until a signal."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
+        if reloads:
+            loop.add_signal_handler(signal.SIGHUP, self._send, signal.SIGHUP)
         # One first: what is wrong with the settings is told once.
         keepers = [asyncio.create_task(self._keep(0))]
         if await self._are_ready(range(1)):

@@ -76,7 +76,7 @@ def test_redis_has_every_micro_dollar_whoever_dies(seed: int, redis_server: Serv
                 redis_server.kill()
                 time.sleep(draw.random() * 0.3)
                 redis_server.start(*DURABLE)
-    _expire_all(lambda: RedisBudgetStore(redis_server.url, timeout_s=5))
+    _expire_all(lambda: RedisBudgetStore(redis_server.url, timeout_s=5, own_clock=False))
     _audit(tmp_path, _redis_books(redis_server.url), seen)
 
 

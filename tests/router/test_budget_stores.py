@@ -40,7 +40,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
     def make() -> BudgetStore:
         server.ask("FLUSHALL")
-        return RedisBudgetStore(server.url, timeout_s=10)
+        return RedisBudgetStore(server.url, timeout_s=10, own_clock=False)
 
     return make
 

@@ -20,7 +20,7 @@ def health(**options: float) -> ProviderHealth:
     """Return the standing of a provider whose breaker opens at the first failure and has no jitter."""
     breaker = Breaker(BreakerOptions(failure_threshold=1, **options), draw=lambda: 0.0)  # type: ignore[arg-type]
     return ProviderHealth(
-        ModelType.GEMINI, breaker, LatencyWatch(LatencyOptions()), has_key=lambda: True, retry_after_max_s=100.0
+        ModelType.GEMINI, breaker, LatencyWatch(LatencyOptions()), has_key=True, retry_after_max_s=100.0
     )
 
 

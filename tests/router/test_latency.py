@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router import Message, ModelType, Request
+from router import Chunk, Message, ModelType, Request
 from router.adapters import Piece
+from router.deadline import Deadline
 from router.events import LatencyChange, Skip
 from router.latency import LatencyOptions, LatencyWatch
 from router.plan import Step
@@ -238,7 +239,7 @@ async def test_router_watches_each_mode_by_its_own_limit() -> None:
     assert streamed == [ModelType.OPENAI] * 2 + [ModelType.CLAUDE] * 8
 
 
-def test_time_to_the_first_token_is_measured_not_to_the_first_byte() -> None:
+async def test_time_to_the_first_token_is_measured_not_to_the_first_byte() -> None:
     """A stream that opens at once with nothing in it and then keeps silent for two seconds took two seconds."""
     clock = FakeClock()
     ports = scripted_router(ScriptedTransport({}), clock=clock)._ports
@@ -248,10 +249,18 @@ def test_time_to_the_first_token_is_measured_not_to_the_first_byte() -> None:
     step = Step(
         provider=ModelType.OPENAI, model="gpt-4o", timeouts=ports.timeouts[ModelType.OPENAI], reason="preferred"
     )
-    run = Run(Request(messages=(Message(role="user", content="hi"),)), ports, stream=True)
-    watch = Watch(run, ports, step, member, permit, run.prompt("gpt-4o"))
+    delivered: list[str] = []
+
+    async def deliver(chunk: Chunk) -> None:
+        delivered.append(chunk.text)
+
+    run = Run(Request(messages=(Message(role="user", content="hi"),)), ports, deliver)
+    deadline = Deadline(run.deadline_s, clock)
+    watch = Watch(run, ports, step, member, permit, run.prompt("gpt-4o"), deadline)
     for piece, at_s in ((Piece(), 0.1), (Piece(text="a"), 1.9), (Piece(text="b"), 3.0)):
         clock.advance(at_s)
-        watch.see(piece, clock())
+        await watch.take(piece)
+    deadline.stop()
     assert watch.first_byte_s == pytest.approx(0.1)
     assert watch.response_s == pytest.approx(2.0)
+    assert delivered == ["a", "b"]

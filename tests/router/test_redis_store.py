@@ -178,9 +178,28 @@ async def test_frozen_redis_is_left_and_found_again(redis_server: Server) -> Non
     await store.aclose()
 
 
+async def test_leases_go_by_the_clock_of_redis(quick_redis: Server) -> None:
+    """A worker whose clock is hours fast or slow ends nobody's lease, and its own lasts as long as it is to."""
+    store = RedisBudgetStore(quick_redis.url, timeout_s=5)
+    now_s = time.time()
+    day = day_of(now_s)
+
+    async def take(name: str, skew_s: float, lease_s: float) -> Standing:
+        wall_s = now_s + skew_s
+        made = Reservation(id=name, day=day, micro_usd=10, expires_at_s=wall_s + lease_s)
+        return await store.reserve(made, LIMIT, wall_s)
+
+    assert (await take("right", 0.0, 600.0)).accepted
+    assert (await take("fast", 12 * 3600.0, 600.0)).expired == ()
+    assert (await take("slow", -12 * 3600.0, 0.05)).expired == ()
+    await asyncio.sleep(0.2)
+    assert [reservation.id for reservation in (await take("last", -12 * 3600.0, 600.0)).expired] == ["slow"]
+    await store.aclose()
+
+
 async def test_nothing_confirmed_is_lost_when_redis_is_killed(redis_server: Server) -> None:
     """With `appendfsync always` every confirmed step survives SIGKILL, and a pool of dead connections is no news."""
-    store = RedisBudgetStore(redis_server.url, timeout_s=2)
+    store = RedisBudgetStore(redis_server.url, timeout_s=2, own_clock=False)
     held = [claim(f"r{n}", n) for n in range(50)]
     await asyncio.gather(*(reserve(store, reservation) for reservation in held))
     for reservation in held[:25]:

@@ -54,12 +54,10 @@ PLANTED = {
         once = chain.converse
         async def patient(*args, **options):
             try:
-                async for piece in once(*args, **options):
-                    yield piece
+                await once(*args, **options)
             except RateLimited as error:
                 await asyncio.sleep(error.retry_after_s)
-                async for piece in once(*args, **options):
-                    yield piece
+                await once(*args, **options)
         chain.converse = patient
         """,
         "no client sits through a retry-after",
@@ -82,16 +80,18 @@ PLANTED = {
         from router.adapters import Piece
         from router.errors import TransportError
         whole = chain.converse
-        async def anyhow(*args, **options):
+        async def anyhow(adapter, transport, prompt, timeouts, take, **options):
             began = False
+            async def seen(piece):
+                nonlocal began
+                began = began or bool(piece.text)
+                await take(piece)
             try:
-                async for piece in whole(*args, **options):
-                    began = began or bool(piece.text)
-                    yield piece
+                await whole(adapter, transport, prompt, timeouts, seen, **options)
             except TransportError:
                 if not began:
                     raise
-                yield Piece(stop_reason="stop")
+                await take(Piece(stop_reason="stop"))
         chain.converse = anyhow
         """,
         "no answer is cut",
