@@ -42,16 +42,19 @@ CHAOS = (
     ("hunt", "--budget", "30s", "--seed", "1"),
 )
 MUTATOR = "mutmut==3.8.1"  # in no lock: it is run by hand, in a copy of the tree
+_EXTRAS = ("cluster", "kms", "langchain", "vault")
+_EVERYTHING = ("pyproject.toml", *(word for extra in _EXTRAS for word in ("--extra", extra)))
 # Lock → what it is made from. `dev` comes first: the others take their versions from it.
 LOCKS: dict[str, tuple[str, ...]] = {
-    "dev": ("pyproject.toml", "--extra", "harness", "--extra", "langchain", "--group", "dev"),
+    "dev": (*_EVERYTHING, "--group", "dev"),
     "build": ("--group", "build"),
+    "cluster": ("pyproject.toml", "--extra", "cluster"),
     "harness": ("pyproject.toml", "--extra", "harness"),
     "lint": ("--group", "lint"),
     "lock": ("--group", "lock"),
     "router": ("--group", "router"),
-    "tests": ("pyproject.toml", "--extra", "harness", "--extra", "langchain", "--group", "tests"),
-    "types": ("pyproject.toml", "--extra", "harness", "--extra", "langchain", "--group", "types"),
+    "tests": (*_EVERYTHING, "--group", "tests"),
+    "types": (*_EVERYTHING, "--group", "types"),
 }
 
 
@@ -112,6 +115,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
+def load(session: nox.Session) -> None:
+    """Start Locust's web UI with the chaos page; `-- --headless -u 10 -t 1m` for no web UI."""
+    _install(session, "build", "harness", project=True)
+    session.run("locust", "-f", "loadtests/locustfile.py", *session.posargs, **PATIENCE)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or one: `-- added_latency 5`."""
     _install(session, "build", "harness", project=True)
@@ -119,6 +129,13 @@ def bench(session: nox.Session) -> None:
     chosen = [session.posargs] if session.posargs else every
     for name, *arguments in chosen:
         session.run("python", "-m", f"benchmarks.{name}", *arguments, **PATIENCE)
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Make the pictures of README and docs from real runs, with the system's Chromium; `-- RUN SUITE` of these two."""
+    _install(session, "build", "tests", project=True)
+    session.run("python", "docs/make_pictures.py", *session.posargs, **PATIENCE)
 
 
 @nox.session
@@ -130,7 +147,7 @@ def storm(session: nox.Session) -> None:
 
 @nox.session
 def planted(session: nox.Session) -> None:
-    """Hunt every planted bug with three seeds, 60 s each, and print the table; `-- NAME --seeds 1` for less."""
+    """Hunt every planted bug with three seeds, 60 s each; `-- NAME --seeds 1` for less, `-- --wire` on real parts."""
     _install(session, "build", "tests", project=True)
     session.run("python", "tests/planted", *session.posargs, **PATIENCE)
 
@@ -174,6 +191,21 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session
+def cluster_build(session: nox.Session) -> None:
+    """Build the control plane of the local cluster: about 8 minutes on two cores, and only when its pins changed."""
+    _install(session, "build", "cluster", project=True)
+    session.run("seawall", "cluster", "build", **PATIENCE)
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Build the control plane where it is not built, and run the scenarios on pods; `-- --tag short` for two of them."""
+    _install(session, "build", "cluster", project=True)
+    session.run("seawall", "cluster", "build", **PATIENCE)
+    session.run("seawall", "run", "--arena", "cluster", *(session.posargs or ("--tag", "cluster")), **PATIENCE)
+
+
+@nox.session
 def newcomer(session: nox.Session) -> None:
     """Install the built wheel outside the tree and use it from an empty folder."""
     _install(session, "build")
@@ -200,8 +232,19 @@ def lock(session: nox.Session) -> None:
 
 
 def _tests(session: nox.Session) -> None:
+    """Run those without processes on every core, then those with real processes one after the other."""
     _install(session, "build", "tests", project=True)
-    session.run("pytest", *session.posargs, **PATIENCE)
+    if session.posargs:
+        session.run("pytest", *session.posargs, **PATIENCE)
+        return
+    failed: list[str] = []
+    for selection in (("-n", "auto", "-m", "not real"), ("-m", "real")):
+        try:
+            session.run("pytest", *selection, **PATIENCE)
+        except CommandFailed:
+            failed.append(f"pytest {' '.join(selection)}")
+    if failed:
+        session.error(f"not passed: {'; '.join(failed)}")
 
 
 def _install(session: nox.Session, *locks: str, project: bool = False) -> None:

@@ -1,48 +1,53 @@
 """
 Spans and metrics of the router by OpenTelemetry.
 
-    request ──▶ span `route` ─┬─▶ span `chat <model>`: one attempt, from its call to its end; traceparent goes upstream
-                              │      └── events: a breaker changed, a first chunk came
-                              └── events: skips, reservations
+    request ──▶ span of the request ─┬─▶ span `chat <model>`: one attempt; its traceparent goes upstream
+                                     │      └── events: a breaker changed
+                                     └── events: skips, reservations
 
 The gateway acts on TELEMETRY=otel; who uses the router as a library passes it: `HybridRouter(settings,
 telemetry=from_settings(settings))`. Names are those of OpenTelemetry's conventions for generative AI; what these do not
-know begins with `seawall.`.
+know begins with `seawall.`. Neither prompts nor answers nor keys are told.
 """
 
 from __future__ import annotations
 
-import os
+import asyncio
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from router.airgap import allows_endpoint
+from router.chain import Engine
 from router.errors import ConfigurationError, SeawallError
 from router.events import Attempt, BreakerChange, Event, Skip, Spend
 from router.models import Chunk, Request
 from router.settings import Settings
-from router.telemetry import Trace
 from router.transport import Call
+from seawall.telemetry.export import Export, begin_export, check_endpoints
+from seawall.telemetry.sampling import parent_flag
+from seawall.tracing import Trace, traced
 
 __all__ = ["OpenTelemetry", "from_settings"]
 
 _PROVIDER_NAMES = {"gemini": "gcp.gemini", "claude": "anthropic", "openai": "openai", "local": "ollama"}
-_ENDPOINTS = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
-)
+_ROUTE = "/v1/chat/completions"
+_SERVED = {"http.request.method": "POST", "http.route": _ROUTE, "url.path": _ROUTE}
+_CHANGES_MAX = 64
 
 
-def from_settings(settings: Settings) -> OpenTelemetry | None:
-    """Return what TELEMETRY asks for, None for `off`. Raises ConfigurationError, as OpenTelemetry does."""
+def from_settings(settings: Settings, *, worker: str = "router") -> OpenTelemetry | None:
+    """
+    Return what TELEMETRY asks for, None for `off`. Raises ConfigurationError, as OpenTelemetry does.
+
+    Unless this process has an SDK already, one is set up that exports by OTLP; `close` it. `worker` is the instance's
+    name; that of a gateway begins with `gateway`.
+    """
     if settings.telemetry == "off":
         return None
-    return OpenTelemetry(allowed=settings.airgap_allowed() if settings.airgap_mode else None)
+    allowed = settings.airgap_allowed() if settings.airgap_mode else None
+    return OpenTelemetry(allowed=allowed, worker=worker, exports=True)
 
 
 class OpenTelemetry:
@@ -55,7 +60,13 @@ class OpenTelemetry:
     """
 
     def __init__(
-        self, *, tracer_provider: Any = None, meter_provider: Any = None, allowed: Collection[str] | None = None
+        self,
+        *,
+        tracer_provider: Any = None,
+        meter_provider: Any = None,
+        allowed: Collection[str] | None = None,
+        worker: str = "router",
+        exports: bool = False,
     ) -> None:
         try:
             from opentelemetry import metrics, trace  # noqa: PLC0415 - needs a package that most need not have
@@ -64,11 +75,78 @@ class OpenTelemetry:
             raise ConfigurationError(
                 "TELEMETRY=otel needs the package opentelemetry-api: pip install 'seawall[otel]'"
             ) from None
-        _check_endpoints(allowed)
+        check_endpoints(allowed)
         self.api = trace
-        self.tracer = trace.get_tracer("seawall.router", tracer_provider=tracer_provider)
+        self.export: Export | None = None
+        if exports and tracer_provider is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            self.export = begin_export(worker)
+        self.is_served = worker.startswith("gateway")
+        self.tracer: Any = (
+            trace.get_tracer("seawall.router", tracer_provider=tracer_provider)
+            if self.export is None
+            else self.export.tracer
+        )
         self.propagator = tracecontext.TraceContextTextMapPropagator()
-        meter = metrics.get_meter("seawall.router", meter_provider=meter_provider)
+        # Of an export of our own only the sampled requests would be counted; `/metrics` counts them all.
+        self.meters = (
+            None if self.export is not None else _Meters(metrics.get_meter("seawall.router", "", meter_provider))
+        )
+        self.open: dict[str, _Followed] = {}
+        """The traced requests under way, by id."""
+        self.changes: list[tuple[object, BreakerChange]] = []
+        """What a breaker has just reported, and in which task: the attempt that caused it is told of next."""
+
+    def around(self, engine: Engine) -> Engine:
+        """See Telemetry."""
+        return traced(engine, self._begin)
+
+    def take(self, event: Event) -> None:
+        """See Telemetry."""
+        if isinstance(event, Spend):
+            if self.open and event.request_id in self.open:
+                self.open[event.request_id].spent(event)
+        elif isinstance(event, BreakerChange):
+            self.changes = [*self.changes[-_CHANGES_MAX:], (_task(), event)]
+        if self.meters is not None:
+            self.meters.take(event)
+
+    def told(self) -> list[BreakerChange]:
+        """Return, once, what breakers have reported in this task."""
+        if not self.changes:
+            return []
+        task = _task()
+        found = [change for whose, change in self.changes if whose is task]
+        self.changes = [each for each in self.changes if each[0] is not task]
+        return found
+
+    def close(self) -> None:
+        """Send the last spans; blocks for two seconds at most. An SDK of the process's own is left alone."""
+        if self.export is not None:
+            self.export.close()
+
+    def _begin(self, request: Request, stream: bool) -> Trace | None:
+        parent = None
+        if request.trace_context:
+            traceparent = dict(request.trace_context).get("traceparent", "")
+            flag = parent_flag(traceparent)
+            if flag is not None:
+                if self.export is not None and not self.export.sampling.joins(traceparent, flag):
+                    return _Passing(request.trace_context)
+                parent = self.propagator.extract(dict(request.trace_context))
+        if parent is None and self.export is not None:
+            trace_id = self.export.sampling.root()
+            if trace_id is None:
+                return None
+            self.export.tracer.next_trace_id = trace_id
+        followed = _Followed(self, request, parent, stream=stream)
+        self.open[request.request_id] = followed
+        return followed
+
+
+class _Meters:
+    """The metrics, for an SDK that the process has set up."""
+
+    def __init__(self, meter: Any) -> None:
         self.durations = meter.create_histogram("gen_ai.client.operation.duration", "s", "Length of a call to a model.")
         self.first_chunks = meter.create_histogram(
             "gen_ai.client.operation.time_to_first_chunk", "s", "From a call to the first piece of a streamed answer."
@@ -77,53 +155,63 @@ class OpenTelemetry:
         self._costs = meter.create_counter("seawall.cost", "{USD}", "Settled cost of the calls to a provider.")
         self._transitions = meter.create_counter("seawall.breaker.transitions", description="Transitions of a breaker.")
         self._skips = meter.create_counter("seawall.skips", description="Times that a provider was passed over.")
-        self.open: dict[str, _Followed] = {}
-        """The requests under way, by id."""
-        self.changes: list[BreakerChange] = []
-        """What a breaker has just reported: the attempt that caused it is told of next, before anything can wait."""
-
-    def begin(self, request: Request, *, stream: bool) -> Trace:
-        """See Telemetry."""
-        followed = _Followed(self, request, stream=stream)
-        self.open[request.request_id] = followed
-        return followed
 
     def take(self, event: Event) -> None:
-        """See Telemetry."""
+        """Count an event."""
         if isinstance(event, BreakerChange):
             self._transitions.add(1, {**_provider(event.provider), "seawall.breaker.state": str(event.to)})
-            self.changes.append(event)
         elif isinstance(event, Spend):
             if event.action == "settle" and event.micro_usd:
                 self._costs.add(event.micro_usd / 1_000_000, _provider(event.provider))
-            if event.request_id in self.open:
-                self.open[event.request_id].spent(event)
         elif isinstance(event, Skip):
             self._skips.add(1, {**_provider(event.provider), "seawall.skip.reason": event.reason})
+
+
+class _Passing:
+    """A request whose trace is not sampled: it is only handed on."""
+
+    def __init__(self, context: tuple[tuple[str, str], ...]) -> None:
+        self._context = context
+
+    def calling(self, call: Call) -> Call:
+        """See Trace."""
+        return msgspec.structs.replace(call, headers=(*call.headers, *self._context))
+
+    def take(self, event: Attempt | Skip) -> None:
+        """See Trace."""
+
+    def end(self, last: Chunk | None, error: BaseException | None) -> None:
+        """See Trace."""
 
 
 class _Followed:
     """One request's spans."""
 
-    def __init__(self, telemetry: OpenTelemetry, request: Request, *, stream: bool) -> None:
+    def __init__(self, telemetry: OpenTelemetry, request: Request, parent: Any, *, stream: bool) -> None:
         self._of = telemetry
         self._request = request
-        self._stream = stream
         self._attempt: Any = None
         kinds = telemetry.api.SpanKind
-        parent = telemetry.propagator.extract(dict(request.trace_context)) if request.trace_context else None
+        told: dict[str, Any] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": str(request.model),
+            "gen_ai.request.stream": stream,
+            "seawall.request.id": request.request_id,
+        }
+        if telemetry.is_served:
+            told |= _SERVED
+        for name in ("max_tokens", "temperature"):
+            if getattr(request, name) is not None:
+                told[f"gen_ai.request.{name}"] = getattr(request, name)
+        is_served = telemetry.is_served or parent is not None
         self._span: Any = telemetry.tracer.start_span(
-            "route",
+            f"POST {_ROUTE}" if telemetry.is_served else "route",
             context=parent,
-            kind=kinds.SERVER if parent is not None else kinds.INTERNAL,
-            attributes={
-                "gen_ai.operation.name": "chat",
-                "gen_ai.request.model": str(request.model),
-                "gen_ai.request.stream": stream,
-                "seawall.request.id": request.request_id,
-            },
+            kind=kinds.SERVER if is_served else kinds.INTERNAL,
+            attributes=told,
         )
-        self._context = telemetry.api.set_span_in_context(self._span)
+        # Without a parent's, so that nothing of the surroundings gets in.
+        self._context = telemetry.api.set_span_in_context(self._span, parent)
 
     def calling(self, call: Call) -> Call:
         """See Trace."""
@@ -132,7 +220,11 @@ class _Followed:
         self._attempt = self._begin_attempt({"server.address": url.hostname or "", "server.port": port})
         self._tell_changes()
         headers: dict[str, str] = {}
-        self._of.propagator.inject(headers, self._of.api.set_span_in_context(self._attempt))
+        context = self._attempt.get_span_context()
+        if context.is_valid and not context.trace_state:
+            headers["traceparent"] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        else:
+            self._of.propagator.inject(headers, self._of.api.set_span_in_context(self._attempt))
         return msgspec.structs.replace(call, headers=(*call.headers, *headers.items()))
 
     def take(self, event: Attempt | Skip) -> None:
@@ -159,13 +251,15 @@ class _Followed:
             named["error.type"] = told["error.type"] = event.error
         if event.stream and event.first_byte_ns is not None:
             told["gen_ai.response.time_to_first_chunk"] = (event.first_byte_ns - event.start_ns) * 1e-9
-            self._of.first_chunks.record(told["gen_ai.response.time_to_first_chunk"], named)
+            if self._of.meters is not None:
+                self._of.meters.first_chunks.record(told["gen_ai.response.time_to_first_chunk"], named)
         span.update_name(f"chat {event.model}")
         span.set_attributes(told)
         if event.outcome == "failed":
             span.set_status(self._of.api.StatusCode.ERROR, event.error)
         span.end()
-        self._of.durations.record((event.end_ns - event.start_ns) * 1e-9, named)
+        if self._of.meters is not None:
+            self._of.meters.durations.record((event.end_ns - event.start_ns) * 1e-9, named)
 
     def spent(self, event: Spend) -> None:
         """Note a step of the budget."""
@@ -198,8 +292,12 @@ class _Followed:
             )
             if last.usage is not None:
                 self._count({"input": last.usage.prompt_tokens, "output": last.usage.completion_tokens}, last)
+            if self._of.is_served:
+                span.set_attribute("http.response.status_code", 200)
         elif error is not None:
             code = error.code if isinstance(error, SeawallError) else "cancelled"
+            if self._of.is_served and isinstance(error, SeawallError):
+                span.set_attribute("http.response.status_code", error.status)
             span.set_attribute("error.type", code)
             if isinstance(error, Exception):  # a client that left is no error
                 span.set_status(self._of.api.StatusCode.ERROR, code)
@@ -208,15 +306,20 @@ class _Followed:
     def _count(self, tokens: dict[str, int], last: Chunk) -> None:
         for kind, count in tokens.items():
             self._span.set_attribute(f"gen_ai.usage.{kind}_tokens", count)
-            named = {**_provider(last.provider), "gen_ai.operation.name": "chat", "gen_ai.response.model": last.model}
-            self._of.tokens.record(count, {**named, "gen_ai.token.type": kind})
+            if self._of.meters is not None:
+                named = {
+                    **_provider(last.provider),
+                    "gen_ai.operation.name": "chat",
+                    "gen_ai.response.model": last.model,
+                }
+                self._of.meters.tokens.record(count, {**named, "gen_ai.token.type": kind})
 
     def _begin_attempt(self, attributes: dict[str, Any]) -> Any:
         kind = self._of.api.SpanKind.CLIENT
         return self._of.tracer.start_span("chat", context=self._context, kind=kind, attributes=attributes)
 
     def _tell_changes(self, span: Any = None) -> None:
-        for change in self._of.changes:
+        for change in self._of.told():
             (span or self._attempt).add_event(
                 "seawall.breaker",
                 {
@@ -226,26 +329,15 @@ class _Followed:
                     "seawall.breaker.cause": change.cause,
                 },
             )
-        self._of.changes.clear()
 
 
 def _provider(name: str) -> dict[str, str]:
     return {"gen_ai.provider.name": _PROVIDER_NAMES.get(name, name)}
 
 
-def _check_endpoints(allowed: Collection[str] | None) -> None:
-    """Raise ConfigurationError where the exporter's own variables lead out of the air gap."""
-    if allowed is None:
-        return
-    outside = [name for name in _ENDPOINTS if os.environ.get(name) and not _is_allowed(os.environ[name], allowed)]
-    if outside:
-        raise ConfigurationError(
-            f"{', '.join(outside)}: not on this machine; list its host in AIRGAP_ALLOW, or leave AIRGAP_MODE"
-        )
-
-
-def _is_allowed(url: str, allowed: Collection[str]) -> bool:
+def _task() -> object:
+    """Return what runs this code: a task, or None outside of any."""
     try:
-        return allows_endpoint(url if "://" in url else f"http://{url}", allowed)
-    except SeawallError:
-        return False
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
