@@ -18,6 +18,7 @@ from router.errors import AllCloudsDownError, RequestError, SeawallError
 from router.hybrid import HybridRouter, new_id
 from router.models import Chunk, Reply, Request, Usage
 from seawall.gateway.auth import authenticate
+from seawall.gateway.clients import Clients, Crowded
 from seawall.gateway.config import GatewaySettings
 from seawall.gateway.hops import heeded
 from seawall.gateway.metrics import Metrics
@@ -32,7 +33,7 @@ from seawall.gateway.wire import (
     retry_after,
 )
 
-__all__ = ["CHAT_PATH", "ChatEndpoint", "Out"]
+__all__ = ["CHAT_PATH", "STRANGERS_MAX", "ChatEndpoint", "Out"]
 
 CHAT_PATH = "/v1/chat/completions"
 
@@ -40,6 +41,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+STRANGERS_MAX = 64 * 1024
+"""Bytes of a body that are taken before it is known whose it is."""
 WATCH_AFTER_S = 0.05
 """So long after a request's body a client that has left is noticed at the earliest, and that at once from then on."""
 
@@ -106,6 +109,8 @@ class ChatEndpoint:
         self._keys = settings.api_key_sha256
         self.body_bytes_max = settings.body_bytes_max
         """The longest body of a request."""
+        self.clients = Clients(settings.clients())
+        """What clients may take, for the server."""
         self._metrics = metrics or Metrics()
         self._running: set[asyncio.Task[Any]] = set()
         self._cutting = False
@@ -117,14 +122,34 @@ class ChatEndpoint:
             work.cancel()
         return len(self._running)
 
+    def knows(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Say whether a request with these headers may ask at all."""
+        try:
+            authenticate(headers.get(b"authorization", b""), self._keys)
+        except SeawallError:
+            return False
+        return True
+
+    async def turn_away(self, out: Out) -> None:
+        """Answer a request for whose body there is no room just now."""
+        await _send_error(out, Crowded("too many long requests are being read; send it again later"), new_id())
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request of an ASGI server."""
         headers = dict(reversed(scope["headers"]))
+        held = _Body(self)
         try:
-            body = await _body(headers, receive, self.body_bytes_max)
+            await self._serve_asgi(headers, held, receive, send)
         except _ClientLeft:
             self._metrics.begun()
             self._metrics.ended("cancelled", stream=False, begun_s=time.monotonic())
+        finally:
+            held.let_go()
+
+    async def _serve_asgi(self, headers: Mapping[bytes, bytes], held: _Body, receive: Receive, send: Send) -> None:
+        body = await held.read(headers, receive)
+        if held.is_crowded:
+            await self.turn_away(_AsgiOut(send))
             return
         work = asyncio.current_task()
         assert work is not None  # noqa: S101 - a server calls us in one
@@ -239,20 +264,42 @@ class _AsgiOut:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes | None:
-    """Return the body, None for one that is, or claims to be, beyond `limit`. Raises _ClientLeft."""
-    length = headers.get(b"content-length", b"0")
-    size = int(length) if length.isdigit() else 0
-    parts: list[bytes] = []
-    more = True
-    while more and size <= limit:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _ClientLeft
-        parts.append(message.get("body", b""))
-        size = sum(map(len, parts))
-        more = message.get("more_body", False)
-    return b"".join(parts) if size <= limit else None
+class _Body:
+    """The body of a request of an ASGI server, which counts as held until it is let go."""
+
+    def __init__(self, endpoint: ChatEndpoint) -> None:
+        self._endpoint = endpoint
+        self._held = 0
+        self.is_crowded = False
+
+    async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
+        """Return it, None for one that is, or claims to be, beyond its limit. Raises _ClientLeft."""
+        endpoint = self._endpoint
+        length = headers.get(b"content-length", b"0")
+        size = int(length) if length.isdigit() else 0
+        limit = endpoint.body_bytes_max
+        body = bytearray()
+        more = True
+        while more:
+            if size > limit or (size > STRANGERS_MAX and not endpoint.knows(headers)):
+                return None
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _ClientLeft
+            part = message.get("body", b"")
+            if not endpoint.clients.hold(len(part)):
+                self.is_crowded = True
+                return None
+            self._held += len(part)
+            body += part
+            size = max(size, len(body))
+            more = message.get("more_body", False)
+        return bytes(body) if size <= limit else None
+
+    def let_go(self) -> None:
+        """Count it no longer."""
+        self._endpoint.clients.let_go(self._held)
+        self._held = 0
 
 
 class _Watch:

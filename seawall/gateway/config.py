@@ -12,6 +12,7 @@ import msgspec
 from router.errors import ConfigurationError
 from router.settings import Secret, environment_with, parse_seconds
 from seawall.config_file import read_config
+from seawall.gateway.clients import ClientLimits
 from seawall.gateway.values import header_name, one_of, secret, text, words
 from seawall.transports import NAMES as TRANSPORTS
 
@@ -19,6 +20,7 @@ __all__ = ["NAMES", "GatewaySettings"]
 
 _DOWN = ("closed", "open")
 _KEYS = ("local", "kms", "vault")
+_TIME = "a time from 0.1 to 3600 s, such as 60 or 500ms"
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,18 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the key that opens `/metrics` and nothing else."""
     body_bytes_max: int = 4 * 1024 * 1024
     """The longest request body."""
+    bodies_bytes_max: int = 512 * 1024 * 1024
+    """Bytes of request bodies that are held at one time; beyond them requests get 503."""
+    head_bytes_max: int = 64 * 1024
+    """The longest head of a request."""
+    connections_max: int = 8192
+    """Connections of clients at one time; for one more, that which has waited longest for a request is closed."""
+    client_idle_s: float = 60.0
+    """How long a client's connection may wait for its first or next request."""
+    client_send_s: float = 60.0
+    """How long a client may take to send a request."""
+    client_read_s: float = 60.0
+    """How long a client may read nothing of an answer that waits for it."""
     drain_delay_s: float = 0.2
     """How long a stopping gateway goes on listening while `/readyz` says 503 already."""
     drain_timeout_s: float = 30.0
@@ -69,6 +83,17 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> GatewaySettings:
         """Return the settings of the environment (default: the process's, with `.env` and SEAWALL_CONFIG)."""
         return cls.load(None, environment, dotenv=Path(".env") if environment is None else None)
+
+    def clients(self) -> ClientLimits:
+        """Return what clients may take."""
+        return ClientLimits(
+            head_bytes_max=self.head_bytes_max,
+            bodies_bytes_max=self.bodies_bytes_max,
+            connections_max=self.connections_max,
+            idle_s=self.client_idle_s,
+            send_s=self.client_send_s,
+            read_s=self.client_read_s,
+        )
 
     @classmethod
     def load(
@@ -126,6 +151,18 @@ def _seconds(value: object) -> float:
     return seconds
 
 
+def _wait(value: object) -> float:
+    if not 0.1 <= (seconds := parse_seconds(value)) <= 3600:
+        raise ValueError
+    return seconds
+
+
+def _connections(value: object) -> int:
+    if not 1 <= (number := int(str(value))) <= 1_000_000:
+        raise ValueError
+    return number
+
+
 def _transport(value: object) -> str:
     if value not in TRANSPORTS:
         raise ValueError
@@ -137,6 +174,12 @@ _PARSERS: dict[str, tuple[str, Callable[[object], object], str]] = {
     "SEAWALL_API_KEYS": ("api_key_sha256", _hashes, "keys with commas between"),
     "METRICS_API_KEY": ("metrics_key_sha256", _hashes, "a key"),
     "BODY_BYTES_MAX": ("body_bytes_max", _size, f"a number from 1024 to {2**30}"),
+    "BODIES_BYTES_MAX": ("bodies_bytes_max", _size, f"a number from 1024 to {2**30}"),
+    "HEAD_BYTES_MAX": ("head_bytes_max", _size, f"a number from 1024 to {2**30}"),
+    "CONNECTIONS_MAX": ("connections_max", _connections, "a number from 1 to 1000000"),
+    "CLIENT_IDLE_TIMEOUT": ("client_idle_s", _wait, _TIME),
+    "CLIENT_SEND_TIMEOUT": ("client_send_s", _wait, _TIME),
+    "CLIENT_READ_TIMEOUT": ("client_read_s", _wait, _TIME),
     "DRAIN_DELAY": ("drain_delay_s", _seconds, "a time from 0 to 3600 s, such as 30 or 200ms"),
     "DRAIN_TIMEOUT": ("drain_timeout_s", _seconds, "a time from 0 to 3600 s, such as 30 or 200ms"),
     "TRANSPORT": ("transport", _transport, f"one of {', '.join(TRANSPORTS)}"),

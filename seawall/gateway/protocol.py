@@ -4,8 +4,8 @@ The server's protocol: chat requests go from the socket to their endpoint at onc
     bytes ─▶ httptools ─┬─ POST /v1/chat/completions ─▶ body whole ─▶ one task: ChatEndpoint.serve ─▶ one write
                         └─ all else (and HTTP/1.0, Expect, upgrades) ─▶ uvicorn: scope, receive, send ─▶ FastAPI
 
-ASGI's dictionaries and hand-overs take as long as the whole of the router. Connections, keep-alive, pipelining, drain
-and limits stay uvicorn's: what is here stands in for its cycle of one request and answer.
+ASGI's dictionaries and hand-overs take as long as the whole of the router. Connections, pipelining and drain stay
+uvicorn's: what is here stands in for its cycle of one request and answer. The limits of clients are in `guard.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from seawall.gateway.chat import CHAT_PATH, ChatEndpoint
-from seawall.gateway.corked import Corked, CorkedProtocol
+from seawall.gateway.chat import CHAT_PATH, STRANGERS_MAX, ChatEndpoint
+from seawall.gateway.corked import Corked
+from seawall.gateway.guard import GuardedProtocol
 
 __all__ = ["GatewayProtocol"]
 
@@ -27,7 +29,7 @@ _STATUS = {int(each): f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for ea
 _INTERNAL = b"Internal Server Error"
 
 
-class GatewayProtocol(CorkedProtocol):
+class GatewayProtocol(GuardedProtocol):
     """uvicorn's protocol with a short way for chat requests; `app.chat` of the served app is their endpoint."""
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -43,6 +45,7 @@ class GatewayProtocol(CorkedProtocol):
 
     def on_message_begin(self) -> None:
         """See httptools."""
+        self.note_begin()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -50,6 +53,7 @@ class GatewayProtocol(CorkedProtocol):
 
     def on_headers_complete(self) -> None:
         """See httptools."""
+        self.note_head()
         parser: Any = self.parser
         app = cast("Any", self).app
         is_chat = (
@@ -62,7 +66,7 @@ class GatewayProtocol(CorkedProtocol):
         )
         if not is_chat or self.endpoint is None:
             url, headers, expects = self.url, self.headers, self.expect_100_continue
-            super().on_message_begin()
+            HttpToolsProtocol.on_message_begin(self)
             self.url, self.headers, self.expect_100_continue = url, headers, expects
             self.scope["headers"] = headers
             super().on_headers_complete()
@@ -72,6 +76,7 @@ class GatewayProtocol(CorkedProtocol):
         self._chat = chat = _Chat(self, self.endpoint, headers, keep_alive=parser.should_keep_alive())
         self.cycle = cast("Any", chat)
         if before is None or before.response_complete:
+            self._active = chat
             chat.is_due = True
         else:  # pipelined: its turn comes when the one before is answered
             self.flow.pause_reading()
@@ -83,6 +88,7 @@ class GatewayProtocol(CorkedProtocol):
         if self._chat is None:
             super().on_body(body)
         else:
+            self._bears_fruit = True
             self._chat.add(body)
 
     def on_message_complete(self) -> None:
@@ -90,6 +96,7 @@ class GatewayProtocol(CorkedProtocol):
         if self._chat is None:
             super().on_message_complete()
         else:
+            self.note_end()
             self._chat.is_whole = True
             self._chat.start()
 
@@ -97,6 +104,7 @@ class GatewayProtocol(CorkedProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if isinstance(cycle, _Chat):
+            self._active = cycle
             cycle.is_due = True
             cycle.start()
             if not cycle.is_whole:  # the rest of its body has not been read
@@ -109,6 +117,11 @@ class GatewayProtocol(CorkedProtocol):
         super().connection_lost(exc)
         for chat in self._under_way:
             chat.leave()
+        if self._chat is not None:
+            self._chat.drop()
+        for cycle, _ in self.pipeline:
+            if isinstance(cycle, _Chat):
+                cycle.drop()
 
     # What a chat request calls
 
@@ -135,11 +148,14 @@ class _Chat:
     """One chat request and its answer: a cycle of uvicorn's protocol, and an `Out` of the endpoint."""
 
     __slots__ = (
+        "_body",
+        "_clients",
         "_endpoint",
         "_flow",
         "_headers",
+        "_is_crowded",
+        "_is_known",
         "_is_too_long",
-        "_parts",
         "_protocol",
         "_size",
         "_transport",
@@ -159,11 +175,12 @@ class _Chat:
         self._protocol = protocol
         self._transport = cast("Corked", protocol.transport)
         self._flow: FlowControl = protocol.flow
+        self._clients = protocol.clients
         self._endpoint = endpoint
         self._headers = headers
-        self._parts: list[bytes] = []
+        self._body: bytes | bytearray = b""
         self._size = 0
-        self._is_too_long = False
+        self._is_too_long = self._is_crowded = self._is_known = False
         self.keep_alive = keep_alive
         self.is_whole = self.is_due = False
         self.work: asyncio.Task[None] | None = None
@@ -178,16 +195,40 @@ class _Chat:
 
     def add(self, body: bytes) -> None:
         """Take a part of the body; what goes beyond the limit is refused at once, and dropped."""
-        if not self._is_too_long:
-            self._size += len(body)
-            self._parts.append(body)
-            self._limit(self._size)
+        if self._is_too_long:
+            return
+        if not self._clients.hold(len(body)):
+            self._is_crowded = True
+            self._refuse()
+            return
+        if not self._size:
+            self._body = body
+        elif isinstance(self._body, bytearray):
+            self._body += body
+        else:
+            self._body = bytearray(self._body) + body
+        self._size += len(body)
+        self._limit(self._size)
+
+    def drop(self) -> None:
+        """Let go of the body."""
+        self._body = b""
+        self._clients.let_go(self._size)
+        self._size = 0
 
     def _limit(self, size: int) -> None:
+        if size > STRANGERS_MAX and not self._is_known:  # nobody else's key is worth more memory than that
+            self._is_known = self._endpoint.knows(self._headers)
+            if not self._is_known:
+                self._refuse()
+                return
         if size > self._endpoint.body_bytes_max:
-            self._is_too_long = self.is_whole = True
-            self._parts.clear()
-            self.start()
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self._is_too_long = self.is_whole = True
+        self.drop()
+        self.start()
 
     def start(self) -> None:
         """Begin to answer when the request is there and its turn has come."""
@@ -246,9 +287,14 @@ class _Chat:
         self._protocol.on_response_complete()
 
     async def _run(self) -> None:
-        body = None if self._is_too_long else b"".join(self._parts)
-        self._parts.clear()
         try:
+            if self._flow.write_paused:  # its client has not read what was answered before
+                await self._flow.drain()
+            if self._is_crowded:
+                await self._endpoint.turn_away(self)
+                return
+            body = None if self._is_too_long else bytes(self._body)
+            self._body = b""
             await self._endpoint.serve(self._headers, body, self)
         except asyncio.CancelledError:
             if not self.disconnected:
@@ -262,6 +308,7 @@ class _Chat:
                 self.keep_alive = False
                 await self.whole(500, b"content-type: text/plain; charset=utf-8\r\n", _INTERNAL)
         finally:
+            self.drop()
             self._protocol.ended(self)
 
 

@@ -94,9 +94,9 @@ def serve(
     this one's figures are kept in the file `board`.
     """
     # A supervisor of workers must not load what only they need.
-    import uvicorn  # noqa: PLC0415
-
     from seawall.gateway.app import create_app  # noqa: PLC0415
+    from seawall.gateway.clients import fitting  # noqa: PLC0415
+    from seawall.gateway.guard import ServerConfig  # noqa: PLC0415
     from seawall.gateway.metrics import Board, Metrics  # noqa: PLC0415
     from seawall.gateway.protocol import GatewayProtocol  # noqa: PLC0415
 
@@ -112,10 +112,13 @@ def serve(
         is_draining=lambda: server.should_exit,
         metrics=metrics,
     )
+    clients = app.state.chat.clients
+    clients.limits = fitting(clients.limits)
     server = server_with(
         gateway,
-        uvicorn.Config(
+        ServerConfig(
             app_with(gateway, app),
+            clients=clients,
             access_log=False,
             log_level="warning",
             server_header=False,
@@ -123,7 +126,6 @@ def serve(
             ws="none",
             http=GatewayProtocol,
             headers=[("x-seawall-worker", worker)] if shared else [],
-            timeout_keep_alive=60,
         ),
         delay_s=gateway.drain_delay_s,
         timeout_s=gateway.drain_timeout_s,

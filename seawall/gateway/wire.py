@@ -90,6 +90,8 @@ def parse_request(body: bytes, request_id: str) -> tuple[ChatRequest, Request]:
         chat = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RequestError(f"the body is not a chat completion request: {error}") from None
+    except RecursionError:
+        raise RequestError("the body is nested too deeply; no chat completion request is") from None
     if chat.functions or chat.function_call or chat.logprobs or chat.top_logprobs or chat.logit_bias:
         _refuse_unsupported(chat)
     if chat.audio or chat.modalities or chat.web_search_options:
