@@ -6,11 +6,13 @@ import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 __all__ = ["commit", "version", "versions_of"]
 
 
+@cache
 def version() -> str:
     """Return the installed distribution's version."""
     return importlib.metadata.version("seawall")

@@ -33,7 +33,9 @@ def run_hunt(options: Any) -> int:
         complain(f"seawall hunt: {error}")
         return Exit.USAGE
     screen = Screen()
-    until = f"for {what.budget_s:g} s" if what.budget_s is not None else f"through {what.schedules} schedules"
+    many_of = {"schedules": what.schedules, "requests": what.requests}
+    ends = [f"for {what.budget_s:g} s"] if what.budget_s is not None else []
+    until = " or ".join(ends + [f"through {count} {name}" for name, count in many_of.items() if count is not None])
     many = f", {what.jobs} searches side by side" if what.jobs > 1 else ""
     screen.write(f"▶ hunting {until} with seed {what.seed}{many}")
     said = _Said(screen)
@@ -51,9 +53,10 @@ def run_hunt(options: Any) -> int:
 def _hunt_of(options: Any) -> Hunt:
     """Return what to hunt. Raises ValueError or ConfigurationError."""
     budget_s = parse_duration(options.budget) if options.budget is not None else None
-    if options.schedules is None and budget_s is None:
+    if options.schedules is None and options.requests is None and budget_s is None:
         budget_s = _BUDGET_S
-    for name, number in (("--jobs", options.jobs), ("--schedules", options.schedules)):
+    counts = {"--jobs": options.jobs, "--schedules": options.schedules, "--requests": options.requests}
+    for name, number in counts.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} is {number}; it must be at least 1")
     settings: dict[str, Any] = {}
@@ -67,6 +70,7 @@ def _hunt_of(options: Any) -> Hunt:
         seed=secrets.randbelow(_SEEDS) if options.seed is None else options.seed,
         budget_s=budget_s,
         schedules=options.schedules,
+        requests=options.requests,
         jobs=options.jobs,
         settings=settings,
         router=options.router,

@@ -10,22 +10,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+import msgspec
+
 from seawall.answers import answer_tokens, last_token
 from seawall.draws import lognormal_s, unit
 from seawall.emulators import claude, damage, gemini, ollama, openai
 from seawall.emulators.steps import Behaviour, Body, End, Hang, Head, Healthy, Reset, Sleep, Step
 from seawall.emulators.structured import structured_tokens
-from seawall.emulators.wire import Answer, EmulatedCall, Token, Vendor, steps_of
+from seawall.emulators.wire import Answer, EmulatedCall, HttpRequest, Reply, Token, Vendor, steps_of
 
-__all__ = ["VENDORS", "EmulatedCall", "choose", "respond"]
+__all__ = ["VENDORS", "EmulatedCall", "choose", "read", "respond"]
 
 _ALL: tuple[Vendor, ...] = (gemini, claude, openai, ollama)
 VENDORS: Mapping[str, Vendor] = {vendor.PROVIDER: vendor for vendor in _ALL}
 """The vendor module of each provider, by the provider's name."""
 
+_COMPATIBLE_PATHS = frozenset({"/v1/chat/completions", "/v1beta/openai/chat/completions"})
+
 _HEALTHY = Behaviour(fault_id="healthy")
 _TOKENS_MAX = 100_000
 """A continued answer that claims to be longer than any answer can be is not believed."""
+
+
+def read(provider: str, request: HttpRequest) -> EmulatedCall | Reply:
+    """
+    Return the call that the request is to this provider, or what it answers at once.
+
+    Every vendor has an endpoint in OpenAI's format beside its own; what comes there is answered in that format.
+    """
+    if request.path in _COMPATIBLE_PATHS and provider != openai.PROVIDER:
+        found = openai.parse(msgspec.structs.replace(request, path="/v1/chat/completions"))
+        if isinstance(found, Reply):
+            return found
+        return msgspec.structs.replace(found, provider=provider, format=openai.PROVIDER)
+    return VENDORS[provider].parse(request)
 
 
 def choose(call: EmulatedCall, behaviours: Sequence[Behaviour], seed: int) -> Behaviour | None:
@@ -53,7 +71,7 @@ def respond(
     Nothing is sent before the first token is due, the head neither, so that a slow first token is a slow first byte.
     Raises KeyError for a provider that has no vendor.
     """
-    vendor = VENDORS[call.provider]
+    vendor = VENDORS[call.format or call.provider]
     wrong = choose(call, behaviours, seed) or _HEALTHY
     if wrong.hang:
         yield Hang()

@@ -29,18 +29,15 @@ class CallLog:
 
     def saw(self, step: Step, now_ns: int) -> None:
         """Note a step that has been played in full, with the client still there."""
-        match step:
-            case Head():
-                self._status = step.status
-            case Body():
-                if self._first_byte_ns is None:
-                    self._first_byte_ns = now_ns
-                self._bytes += len(step.data)
-                self._tokens += step.tokens
-            case End():
-                self._completed = True
-            case _:
-                pass
+        if isinstance(step, Body):
+            if self._first_byte_ns is None:
+                self._first_byte_ns = now_ns
+            self._bytes += len(step.data)
+            self._tokens += step.tokens
+        elif isinstance(step, Head):
+            self._status = step.status
+        elif isinstance(step, End):
+            self._completed = True
 
     def record(self, end_ns: int) -> CallRecord:
         """Return the record of the call that ended at `end_ns`. `bytes` are the body's, without HTTP framing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from seawall.emulators.behaviour import VENDORS, choose, respond
+from seawall.emulators.behaviour import VENDORS, choose, read, respond
 from seawall.emulators.connection import Connection
 from seawall.emulators.pings import PingLog, PingRecord
 from seawall.emulators.record import CallLog
@@ -59,7 +59,7 @@ class Station:
         arrival_ns = time.monotonic_ns()
         if self._heard is not None:
             self._heard(self.provider, request)
-        call = self._vendor.error(413) if request.too_large else self._vendor.parse(request)
+        call = self._vendor.error(413) if request.too_large else read(self.provider, request)
         if isinstance(call, Reply):
             log = CallLog(self.provider, None, "healthy", arrival_ns)
             steps = steps_of(call)

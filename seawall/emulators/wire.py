@@ -144,6 +144,8 @@ class EmulatedCall(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the conversation ends with what tools have answered."""
     json_schema: dict[str, Any] | None = None
     """The schema of an answer in JSON, empty for any; None: a text is wanted."""
+    format: str = ""
+    """The provider whose wire format is spoken, where that is not its own."""
 
     @property
     def answer_id(self) -> str:

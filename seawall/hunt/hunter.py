@@ -24,15 +24,17 @@ from seawall.hunt.schedules import schedules
 from seawall.hunt.shrink import shrink
 from seawall.hunt.trial import Trial, play
 from seawall.scenario.model import Scenario
+from seawall.simulation.arena import calm_collector
 from seawall.verdicts.model import Check
 
 __all__ = ["HuntResult", "Progress", "search"]
 
 _ROUND = 100
-"""Schedules a round: half of them are drawn freely, then the best are varied."""
-_SHRINKING_S = 10.0
+"""Schedules a round. Every other round draws freely, the rest vary their best ones."""
+_SHRINKING_S = (4.0, 20.0)
 """How long Hypothesis may shrink, and how long the last pass after it, in seconds."""
-_SHRINKS_MAX = 500
+_SHRINKS_MAX = (150, 2500)
+"""How many schedules each of the two may play."""
 
 
 class HuntResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,19 +88,32 @@ def search(
     schedules: int | None = None,
     make_router: Any = None,
     settings: dict[str, Any] | None = None,
+    requests: int | None = None,
     told: Callable[[Progress], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> HuntResult:
     """
     Search for a schedule that breaks an invariant and return the smallest found, or how much was searched for nothing.
 
-    It ends at the first find, after `budget_s` seconds of wall time (shrinking may take 20 more), or after `schedules`
-    of them; one of the two has to be given. The same seed and number of `schedules` search the same. `make_router`
+    It ends at the first find, after `budget_s` seconds (shrinking may take 24 more), or after so many `schedules` or
+    `requests`; one of the three has to be given. The same seed and number search the same. `clock` tells the seconds:
+    with `time.process_time` other work on the machine takes nothing away from the search. `make_router`
     makes the router of each simulated process from the arguments of `HybridRouter`, ours where it is not given.
     `settings` are those of the system under test which are not to be drawn. `told` hears of every schedule.
     """
-    if budget_s is None and schedules is None:
-        raise ValueError("a search without budget_s or schedules would never end; give one of the two")
-    return _Search(seed, budget_s, schedules, make_router, settings or {}, told).run()
+    limits = _Limits(budget_s=budget_s, schedules=schedules, requests=requests)
+    if limits == _Limits():
+        raise ValueError("a search without budget_s, schedules or requests would never end; give one of the three")
+    with calm_collector():
+        return _Search(seed, limits, make_router, settings or {}, told, clock).run()
+
+
+class _Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What ends a search that finds nothing."""
+
+    budget_s: float | None = None
+    schedules: int | None = None
+    requests: int | None = None
 
 
 class _Enough(BaseException):
@@ -115,25 +130,26 @@ class _Search:
     def __init__(
         self,
         seed: int,
-        budget_s: float | None,
-        schedules_max: int | None,
+        limits: _Limits,
         make_router: Any,
         settings: dict[str, Any],
         told: Callable[[Progress], None] | None,
+        clock: Callable[[], float],
     ) -> None:
         self._seed = seed
-        self._budget_s = budget_s
-        self._schedules_max = schedules_max
+        self._limits = limits
         self._make_router = make_router
         self._settings = settings
         self._told = told
-        self._began_s = time.monotonic()
+        self._clock = clock
+        self._began_s = clock()
         self._counts: Counter[str] = Counter()
         self._seen: set[Any] = set()
         self._check: Check | None = None
         self._smallest: Document | None = None
         self._found_after = 0
         self._shrinking_until_s = 0.0
+        self._shrinks_max = _SHRINKS_MAX[0]
 
     def run(self) -> HuntResult:
         rounds = 0
@@ -141,8 +157,8 @@ class _Search:
             self._round(rounds)
             rounds += 1
         if self._smallest is not None and self._check is not None:
-            self._shrinking_until_s = time.monotonic() + _SHRINKING_S
-            self._counts["passes"] = self._counts["shrinks"]
+            self._shrinking_until_s = self._clock() + _SHRINKING_S[1]
+            self._shrinks_max = self._counts["shrinks"] + _SHRINKS_MAX[1]
             # What is shrunk must still be a find at the end: the last pass begins from what has been played.
             self._smallest = shrink(self._smallest, self._still_fails)
         return self._result()
@@ -156,7 +172,7 @@ class _Search:
             database=None,
             deadline=None,
             derandomize=False,
-            phases=(Phase.generate, Phase.target, Phase.shrink),
+            phases=(Phase.generate, *((Phase.target,) if number % 2 else ()), Phase.shrink),
             suppress_health_check=(HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much),
             report_multiple_bugs=False,
             print_blob=False,
@@ -195,7 +211,7 @@ class _Search:
         if trial.broken:
             self._check, self._smallest = trial.broken[0], document
             self._found_after = self._counts["schedules"]
-            self._shrinking_until_s = time.monotonic() + _SHRINKING_S
+            self._shrinking_until_s = self._clock() + _SHRINKING_S[0]
         for name, score in trial.scores.items():
             hypothesis.target(score, label=name)
         hypothesis.target(float(len(new)), label="new")
@@ -225,13 +241,15 @@ class _Search:
         return True
 
     def _is_over(self) -> bool:
-        if self._schedules_max is not None and self._counts["schedules"] >= self._schedules_max:
-            return True
-        return self._budget_s is not None and time.monotonic() - self._began_s >= self._budget_s
+        limits = self._limits
+        for count in ("schedules", "requests"):
+            most: int | None = getattr(limits, count)
+            if most is not None and self._counts[count] >= most:
+                return True
+        return limits.budget_s is not None and self._clock() - self._began_s >= limits.budget_s
 
     def _is_shrunk(self) -> bool:
-        steps = self._counts["shrinks"] - self._counts["passes"]
-        return steps >= _SHRINKS_MAX or time.monotonic() >= self._shrinking_until_s
+        return self._counts["shrinks"] >= self._shrinks_max or self._clock() >= self._shrinking_until_s
 
     def _tell(self) -> None:
         if self._told is not None:
@@ -240,7 +258,7 @@ class _Search:
                     schedules=self._counts["schedules"],
                     requests=self._counts["requests"],
                     states=len(self._seen),
-                    elapsed_s=time.monotonic() - self._began_s,
+                    elapsed_s=self._clock() - self._began_s,
                     shrinking=self._check.name if self._check is not None else None,
                 )
             )
@@ -253,7 +271,7 @@ class _Search:
             "requests": self._counts["requests"],
             "states": len(self._seen),
             "unusable": self._counts["unusable"],
-            "elapsed_s": time.monotonic() - self._began_s,
+            "elapsed_s": self._clock() - self._began_s,
         }
         if self._check is None or self._smallest is None:
             return HuntResult(**common)

@@ -27,6 +27,7 @@ class Hunt(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     budget_s: float | None = None
     schedules: int | None = None
+    requests: int | None = None
     jobs: int = 1
     settings: dict[str, Any] = {}
     router: str | None = None
@@ -107,15 +108,19 @@ def _work(what: Hunt, job: int, pipe: Connection) -> None:
 
 
 def _searched(what: Hunt, job: int, told: Callable[[Progress], None]) -> HuntResult:
-    share = None if what.schedules is None else -(-what.schedules // what.jobs)
     return search(
         seed=seed_of(what, job),
         budget_s=what.budget_s,
-        schedules=share,
+        schedules=_share(what.schedules, what.jobs),
+        requests=_share(what.requests, what.jobs),
         make_router=router_named(what.router),
         settings=what.settings,
         told=told,
     )
+
+
+def _share(count: int | None, jobs: int) -> int | None:
+    return None if count is None else -(-count // jobs)
 
 
 def _result_of(data: dict[str, Any]) -> HuntResult:

@@ -11,15 +11,16 @@ from hypothesis.strategies import DrawFn
 
 from router.settings import Settings
 from seawall.hunt.document import BASE_SETTINGS, Document, blank, settled, with_arrivals
-from seawall.hunt.draw_faults import fault_lists
-from seawall.hunt.draw_load import loads
-from seawall.hunt.draw_settings import settings_of_a_user
+from seawall.hunt.draw_faults import draw_faults, spans_of
+from seawall.hunt.draw_load import draw_answers, draw_load
+from seawall.hunt.draw_settings import draw_settings
 from seawall.scenario.quantities import parse_duration
 from seawall.verdicts.bounds import settling_s
 
 __all__ = ["schedules"]
 
-_SEEDS = 8
+_SEED = st.integers(1, 8)
+_IN_SIX = st.integers(0, 5)
 _REPEATS = 3
 
 
@@ -27,36 +28,29 @@ _REPEATS = 3
 def schedules(draw: DrawFn) -> Document:
     """Return a strategy for documents that the loader accepts, but for a few clashes of faults."""
     document = blank()
-    document["seed"] = 1 + draw(st.integers(0, _SEEDS - 1))
-    settings = BASE_SETTINGS | draw(settings_of_a_user())
-    if draw(st.integers(0, 5)) == 5:
+    document["seed"] = draw(_SEED)
+    settings = BASE_SETTINGS | draw_settings(draw)
+    shares_budget, alone = settings.get("BUDGET_STORE") == "redis", bool(settings.get("AIRGAP_MODE"))
+    if draw(_IN_SIX) >= (3 if shares_budget else 5):
         document["system"]["workers"] = 2
     document["system"]["settings"] = settings
-    faults = draw(fault_lists(shares_budget=settings.get("BUDGET_STORE") == "redis"))
-    healed_s = _healed_s(faults)
-    repeats = any("every" in fault for fault in faults)
-    arrivals, words = draw(
-        loads(
-            healed_s=healed_s,
-            # What repeats does so as long as there is load: nothing comes to rest then.
-            settled_s=None if repeats else healed_s + _settling_s(settings, faults),
-            airgap=bool(settings.get("AIRGAP_MODE")),
-        )
+    faults = draw_faults(draw, shares_budget=shares_budget, alone=alone)
+    spans = spans_of(faults)
+    repeats_s = [_REPEATS * parse_duration(fault["every"]) if "every" in fault else 0.0 for fault in faults]
+    healed_s = math.ceil(max(end_s + more_s for (_, end_s), more_s in zip(spans, repeats_s, strict=True)))
+    arrivals, words = draw_load(
+        draw,
+        spans=spans,
+        healed_s=healed_s,
+        # What repeats does so as long as there is load: nothing comes to rest then.
+        settled_s=None if any(repeats_s) else healed_s + _settling_s(settings, faults),
+        alone=alone,
     )
     document["faults"] = faults
     document["load"] |= words
+    if answers := draw_answers(draw):
+        document["providers"] = answers
     return settled(with_arrivals(document, arrivals))
-
-
-def _healed_s(faults: list[dict[str, Any]]) -> float:
-    """Return when the last fault of a schedule ends, a few repeats of those that repeat included."""
-    ends: dict[str, float] = {}
-    for fault in faults:
-        start_s = parse_duration(fault["at"]) if "at" in fault else ends[fault["follows"]]
-        start_s += parse_duration(fault.get("delay", "0s"))
-        repeats_s = _REPEATS * parse_duration(fault["every"]) if "every" in fault else 0.0
-        ends[fault["id"]] = start_s + repeats_s + parse_duration(fault["duration"])
-    return math.ceil(max(ends.values()))
 
 
 def _settling_s(settings: dict[str, Any], faults: list[dict[str, Any]]) -> float:

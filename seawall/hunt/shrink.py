@@ -37,6 +37,7 @@ _WORDS = (
     *("toxic", "respond", "process", "remaining", "injection_rate"),
 )
 _ROUNDS_MAX = 6
+_APART_S = 0.5
 _FEW = 10
 
 
@@ -48,11 +49,13 @@ def shrink(document: Document, still_fails: Callable[[Document], bool]) -> Docum
     """
     for _ in range(_ROUNDS_MAX):
         before = copy.deepcopy(document)
-        for candidates in (_fewer_faults, _quicker, _plainer, _simpler_faults, _rounder):
+        for candidates in (_fewer_faults, _fewer_providers, _quicker, _plainer, _simpler_faults, _rounder):
             document = _descend(document, candidates, still_fails)
             document = _fewer_requests(document, still_fails)
         if document == before:
             break
+    apart = settled(_apart(document))
+    document = apart if apart != document and still_fails(apart) else document
     named = _renamed(document)
     return _ordered(named if still_fails(named) else document)
 
@@ -100,6 +103,19 @@ def _fewer_faults(document: Document) -> Iterator[Document]:
                     yield _replaced(fewer, place, harm)
 
 
+def _fewer_providers(document: Document) -> Iterator[Document]:
+    """Yield it, where several providers are harmed, with one alone that may be asked: the local one."""
+    if len(document["faults"]) < 2 or "AIRGAP_MODE" in document["system"]["settings"]:
+        return
+    for fault in document["faults"]:
+        if fault["target"] in PROVIDERS and "at" in fault:
+            alone = copy.deepcopy(document)
+            alone["system"]["settings"]["AIRGAP_MODE"] = True
+            alone["load"]["model"] = "local"
+            alone["faults"] = [{**copy.deepcopy(fault), "target": "local"}]
+            yield alone
+
+
 def _replaced(document: Document, place: int, harm: dict[str, Any]) -> Document:
     """Return it with another harm in the same place, time and target."""
     changed = copy.deepcopy(document)
@@ -108,6 +124,31 @@ def _replaced(document: Document, place: int, harm: dict[str, Any]) -> Document:
         fault.pop(word, None)
     fault["respond"] = copy.deepcopy(harm)
     return changed
+
+
+def _apart(document: Document) -> Document:
+    """
+    Return it with some time between a fault's edges and the requests.
+
+    On the wire a request that is due at the moment of a fault meets it or not, as it happens.
+    """
+    if any("at" not in fault or "every" in fault for fault in document["faults"]):
+        return document
+    edges: dict[tuple[float, int], float] = {(at_s, 1): 0.0 for at_s, _ in arrivals_of(document)}
+    spans = [(parse_duration(fault["at"]), parse_duration(fault["duration"])) for fault in document["faults"]]
+    edges |= {(start_s, 0): 0.0 for start_s, _ in spans} | {
+        (round(start_s + for_s, 6), 2): 0.0 for start_s, for_s in spans
+    }
+    moved_s, last = 0.0, (0.0, 1)
+    for edge in sorted(edges):
+        gap_s = edge[0] - last[0]
+        moved_s += gap_s if edge[1] == last[1] == 1 else max(gap_s, _APART_S)
+        edges[edge], last = round(moved_s, 3), edge
+    apart = copy.deepcopy(with_arrivals(document, [(edges[at_s, 1], stream) for at_s, stream in arrivals_of(document)]))
+    for fault, (start_s, for_s) in zip(apart["faults"], spans, strict=True):
+        begins_s, ends_s = edges[start_s, 0], edges[round(start_s + for_s, 6), 2]
+        fault["at"], fault["duration"] = duration_text(begins_s), duration_text(round(ends_s - begins_s, 3))
+    return apart
 
 
 def _renamed(document: Document) -> Document:
@@ -185,6 +226,8 @@ def _plainer(document: Document) -> Iterator[Document]:
             plainer = copy.deepcopy(document)
         del plainer["system"]["settings"][name]
         yield plainer
+    if "providers" in document:
+        yield {name: value for name, value in document.items() if name != "providers"}
     for part, name in (("system", "workers"), ("load", "model"), ("load", "max_tokens")):
         if name in document[part]:
             plainer = copy.deepcopy(document)
@@ -227,7 +270,8 @@ def _rounder(document: Document) -> Iterator[Document]:
     """Yield it with rounder and earlier times, one request or fault at a time, and all together."""
     arrivals = arrivals_of(document)
     for step_s in (1.0, 0.5, 0.1):
-        whole = [(round(at_s / step_s) * step_s, stream) for at_s, stream in arrivals]
+        # Earlier only: what may go both ways would go to and fro.
+        whole = [(int(at_s / step_s + 1e-9) * step_s, stream) for at_s, stream in arrivals]
         if whole != arrivals:
             yield with_arrivals(document, whole)
     starts_s = [parse_duration(fault["at"]) for fault in document["faults"] if "at" in fault]

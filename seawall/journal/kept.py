@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from re import Pattern
 from typing import Any, TypeVar, overload
 
@@ -47,10 +49,21 @@ class Kept(Packed[E]):
         moment = self._moment
         return self._some([e for start_ns, end_ns in spans for e in self._events if start_ns <= moment(e) < end_ns])
 
-    def containing(self, pattern: Pattern[bytes]) -> Iterator[E]:
+    def having(self, name: str, *values: object) -> Packed[E]:
+        """See Packed."""
+        value_of = attrgetter(name)
+        return self._some([event for event in self._events if value_of(event) in values])
+
+    def counts(self, name: str) -> dict[Any, int]:
+        """See Packed."""
+        return Counter(map(attrgetter(name), self._events))
+
+    def containing(self, pattern: Pattern[bytes], marks: Sequence[bytes] = ()) -> Iterator[E]:
         """See Packed."""
         # Most often there is none: one look at all of them together tells.
-        if pattern.search(_encode(self._events)) is not None:
+        encoded = _encode(self._events)
+        lowered = encoded.lower() if marks else b""
+        if (not marks or any(mark in lowered for mark in marks)) and pattern.search(encoded) is not None:
             yield from (event for event in self._events if pattern.search(_encode(event)))
 
     def __len__(self) -> int:

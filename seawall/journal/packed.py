@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
+from itertools import chain
+from operator import attrgetter
 from re import Pattern
 from typing import Any, TypeVar, cast, overload
 
@@ -38,6 +41,7 @@ class Packed(Sequence[E]):
         self._starts = array("q")
         self._ends = array("q")
         self._moments = array("q")
+        self._indices: dict[str, dict[Any, array[int]]] = {}
 
     def append(self, event: E) -> None:
         """
@@ -46,6 +50,7 @@ class Packed(Sequence[E]):
         Raises OverflowError or UnicodeEncodeError for numbers and texts that no event of ours holds, and adds nothing.
         """
         encoded = _ENCODE(self._values(event))
+        self._indices.clear()
         self._moments.append(self._moment(event))
         self._starts.append(len(self._encoded))
         self._encoded += encoded
@@ -65,6 +70,7 @@ class Packed(Sequence[E]):
                 order[first:last] = sorted(order[first:last], key=lambda n: tie(self[n]))
             first = last
         self._starts, self._ends, self._moments = self._columns(order)
+        self._indices.clear()
 
     @property
     def moments(self) -> Sequence[int]:
@@ -73,20 +79,64 @@ class Packed(Sequence[E]):
 
     def within(self, spans: Iterable[tuple[int, int]]) -> Packed[E]:
         """Return the events whose moment lies in one of `spans`, each from its start until before its end."""
-        places: list[int] = []
+        view = copy(self)
+        view._starts, view._ends, view._moments, view._indices = array("q"), array("q"), array("q"), {}
         for start_ns, end_ns in spans:
-            places.extend(range(bisect_left(self._moments, start_ns), bisect_left(self._moments, end_ns)))
-        return self._at(places)
+            part = slice(bisect_left(self._moments, start_ns), bisect_left(self._moments, end_ns))
+            view._starts += self._starts[part]
+            view._ends += self._ends[part]
+            view._moments += self._moments[part]
+        return view
 
-    def containing(self, pattern: Pattern[bytes]) -> Iterator[E]:
+    def having(self, name: str, *values: object) -> Packed[E]:
+        """Return the events whose field `name` has one of `values`; fields of few values are meant."""
+        places = self._places(name)
+        found = [places[value] for value in values if value in places]
+        return self._at(found[0] if len(found) == 1 else sorted(chain.from_iterable(found)))
+
+    def counts(self, name: str) -> dict[Any, int]:
+        """Return how many events there are of each value of the field `name`; fields of few values are meant."""
+        return {value: len(places) for value, places in self._places(name).items()}
+
+    def _places(self, name: str) -> dict[Any, array[int]]:
+        if name not in self._indices:
+            value_of = attrgetter(name)
+            places: defaultdict[Any, array[int]] = defaultdict(lambda: array("I"))
+            for place, event in enumerate(self):
+                places[value_of(event)].append(place)
+            self._indices[name] = dict(places)
+        return self._indices[name]
+
+    def containing(self, pattern: Pattern[bytes], marks: Sequence[bytes] = ()) -> Iterator[E]:
         """
         Yield the events in whose texts `pattern` is found: fast, as only these are decoded.
 
-        By chance it may be found in numbers too: look again at what is yielded.
+        One of `marks`, where there are any, is in lower case a part of whatever the pattern finds: to look for them is
+        ten times as fast as to look for the pattern. By chance it may be found in numbers too: look again at what is
+        yielded.
         """
+        marked = self._marked(marks) if marks else None
+        if marked is not None and not marked:
+            return
         for place, (start, end) in enumerate(zip(self._starts, self._ends, strict=True)):
-            if pattern.search(self._encoded, start, end):
+            may_hold = marked is None or start // _BLOCK in marked or end // _BLOCK in marked
+            if may_hold and pattern.search(self._encoded, start, end):
                 yield self[place]
+
+    def _marked(self, marks: Sequence[bytes]) -> set[int]:
+        """Return the numbers of the blocks in which a mark begins or ends; an event longer than one is in them all."""
+        longest = max(map(len, marks))
+        marked: set[int] = set()
+        for start in range(0, len(self._encoded), _BLOCK):
+            block = bytes(self._encoded[start : start + _BLOCK + longest]).lower()
+            if any(mark in block for mark in marks):
+                marked.update((start // _BLOCK, start // _BLOCK + 1))
+        if marked:
+            # What is longer than a block may have its mark in the middle: its first block stands for it.
+            for start, end in zip(self._starts, self._ends, strict=True):
+                if end - start > _BLOCK and marked & set(range(start // _BLOCK, end // _BLOCK + 1)):
+                    marked.add(start // _BLOCK)
+        return marked
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -108,6 +158,7 @@ class Packed(Sequence[E]):
     def _at(self, places: Sequence[int]) -> Packed[E]:
         view = copy(self)
         view._starts, view._ends, view._moments = self._columns(places)
+        view._indices = {}
         return view
 
     def _columns(self, places: Sequence[int]) -> tuple[array[int], array[int], array[int]]:
@@ -116,6 +167,7 @@ class Packed(Sequence[E]):
         return starts, ends, moments
 
 
+_BLOCK = 1 << 16
 _ENCODE = msgspec.msgpack.Encoder().encode
 
 

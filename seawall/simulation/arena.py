@@ -16,11 +16,10 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
-from faults.base import Undo
 from faults.undo import UndoFile
 from loadtests.outcome import Ending
 from router.budget import BudgetStore, MemoryBudgetStore
@@ -34,9 +33,10 @@ from seawall.emulators.steps import Healthy
 from seawall.journal.events import End, Header, JournalEvent, RequestRecord
 from seawall.journal.view import Journal
 from seawall.plan import Arrival, arrivals, duration_of
-from seawall.scenario.model import FaultSpec, Provider, Scenario
+from seawall.scenario.model import ClusterSpec, FaultSpec, Provider, Scenario
 from seawall.simulation.client import SimClient
 from seawall.simulation.faults import process_fault, respond_fault, toxic_fault
+from seawall.simulation.in_memory import InMemoryUndo, header_in_memory
 from seawall.simulation.loop import VirtualLoop, run_virtual
 from seawall.simulation.network import Network
 from seawall.simulation.processes import GatewayProcess, SimProcess, ToxiproxyProcess
@@ -47,7 +47,10 @@ from seawall.simulation.transport import address_of
 from seawall.simulation.workers import FIRST_PID, MakeRouter, SimWorker
 from seawall.systems import SeawallSystem
 
-__all__ = ["Arena", "run_scenario_virtually", "simulate"]
+if TYPE_CHECKING:
+    from seawall.simulation.pods import Pods
+
+__all__ = ["Arena", "calm_collector", "run_scenario_virtually", "simulate"]
 
 HARNESS_SOURCE, LOAD_SOURCE = "harness-1", "load-3"
 IN_MEMORY = Path("in memory")
@@ -67,7 +70,7 @@ def simulate(scenario: Scenario, *, seed: int | None = None, make_router: MakeRo
     Raises ConfigurationError for settings that cannot be used, and Stalled when the system under test waits for ever.
     """
     scenario = scenario if seed is None else scenario.model_copy(update={"seed": seed})
-    header = _header(scenario)
+    header = header_in_memory(scenario)
     header.observes = list(getattr(make_router, "observes", header.observes))
     return run_scenario_virtually(scenario, header, make_router=make_router).journal(IN_MEMORY)
 
@@ -91,7 +94,7 @@ def run_scenario_virtually(
         await arena.run(header)
         return arena.recorder
 
-    with _calm_collector():
+    with calm_collector():
         return run_virtual(main())
 
 
@@ -132,7 +135,8 @@ class Arena:
         self._start_parts()
         self._worker_pids = itertools.count(FIRST_PID)
         names = ["gateway", *(f"gateway-{number}" for number in range(2, scenario.system.workers + 1))]
-        self.workers = [self._worker(name) for name in names]
+        self.workers = [] if scenario.cluster is not None else [self._worker(name) for name in names]
+        self._pods = None if scenario.cluster is None else self._deployment(scenario.cluster)
         self._processes["gateway"] = GatewayProcess(self.workers[0], shared=len(names) > 1)
         self._under_way: dict[SimClient, SimWorker | None] = {}
         self._all_sent = False
@@ -141,8 +145,10 @@ class Arena:
     async def run(self, header: Header) -> None:
         """Carry the scenario out, to the last event of its journal."""
         self._tell(header)
-        for worker in self.workers:
+        for worker in self.workers if self._pods is None else ():
             worker.start()
+        if self._pods is not None:
+            self._pods.start()
         faults = [self.bound(spec, *self._scenario.occurrences(spec.id)) for spec in self._scenario.faults]
         for fault in faults:
             for start_s in (fault.start_s, *fault.repeats_s):
@@ -157,6 +163,8 @@ class Arena:
         load_end_ns = self._loop.time_ns()
         results = await asyncio.gather(*lives, return_exceptions=True)
         watcher.cancel()
+        if self._pods is not None:
+            self._pods.stop()
         view.poll()
         by_id = {fault.fault.id: fault for fault in faults}
         for watch in view.watches:
@@ -205,9 +213,15 @@ class Arena:
             from seawall.simulation.processes import RedisProcess  # noqa: PLC0415
             from seawall.simulation.redis import SimRedis  # noqa: PLC0415
 
-            self.redis = SimRedis(self.network)
+            self.redis = SimRedis(self.network, self.recorder.wall_s)
             self.network.add("redis", self.redis.accept)
             self._processes["redis"] = RedisProcess(self.redis, self.network, pid, self._tell)
+
+    def _deployment(self, spec: ClusterSpec) -> Pods:
+        from seawall.simulation.pods import Pods  # noqa: PLC0415 - as above
+
+        wall, seed = self.recorder.wall_s, self._scenario.seed
+        return Pods(spec, seed, self._loop, self.workers, self._worker, self._tell, wall)
 
     def _worker(self, name: str) -> SimWorker:
         return SimWorker(
@@ -244,6 +258,8 @@ class Arena:
         """Return a fault bound to the parts of this run, with its times."""
         if spec.process is not None:
             fault = process_fault(spec, first_s, self._processes[spec.target])
+        elif self._pods is not None and spec.target in ("backend", "metrics_server"):
+            fault = self._pods.fault(spec, first_s)
         elif spec.clock_skew is not None:
             fault = skew_fault(spec, first_s, self.workers[0], self.recorder.wall_s)
         elif spec.remaining is not None:
@@ -264,7 +280,7 @@ class Arena:
             t0_s=self._t0_s,
             clock=self._loop.time,
             stop=self._abort,
-            undo=cast("UndoFile", _InMemory()),
+            undo=cast("UndoFile", InMemoryUndo()),
             live=view,
             emit=self._tell,
         )
@@ -297,6 +313,8 @@ class Arena:
         if worker is None:
             client.finish(_REFUSED)
         else:
+            if self._pods is not None:
+                self._pods.charge(worker)
             client.send(worker.serve, self._plan.deadline_s, self.network.context)
 
     def _request_ended(self, client: SimClient, record: RequestRecord) -> None:
@@ -344,45 +362,21 @@ class Arena:
 
 
 @contextmanager
-def _calm_collector() -> Generator[None]:
+def calm_collector() -> Generator[None]:
     """Let the cyclic collector look seldom: it would walk all that was recorded again and again, and find no cycle."""
     found = gc.get_threshold()
     gc.set_threshold(100_000, 20, 100)
     try:
         yield
     finally:
+        if not gc.get_freeze_count():
+            # All is old now. Else the first look would be at everything at once, a twentieth of the time of a run.
+            gc.freeze()
+            gc.unfreeze()
         gc.set_threshold(*found)
-
-
-class _InMemory:
-    """An undo file of a run that leaves nothing behind: when its process ends, so have its faults."""
-
-    def append(self, _record: Undo) -> int:
-        return 0
-
-    def mark_done(self, _number: int) -> None:
-        """Nothing is left to do."""
 
 
 @lru_cache(maxsize=256)
 def _settings_of(environment: tuple[tuple[str, str], ...]) -> Settings:
     """Return the settings of a gateway with this environment. Kept, for a hunt makes the same ones again and again."""
     return Settings.from_environment(dict(environment), dotenv=None)
-
-
-def _header(scenario: Scenario) -> Header:
-    system = SeawallSystem()
-    return Header(
-        run="in-memory",
-        title=scenario.title,
-        scenario="",
-        scenario_name="in-memory",
-        scenario_sha256="",
-        seed=scenario.seed,
-        arena="simulation",
-        system=f"{system.name} {system.version()}",
-        commit=None,
-        versions={},
-        settings=system.settings(scenario),
-        observes=list(system.observes),
-    )

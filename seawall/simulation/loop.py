@@ -17,8 +17,8 @@ import threading
 from asyncio import events
 from asyncio.base_events import BaseEventLoop
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextvars import Context, ContextVar
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, ContextVar, copy_context
 from types import CodeType, FrameType
 from typing import Any, TypeVar, cast
 
@@ -39,6 +39,61 @@ class Stalled(RuntimeError):
     """Nothing is ready to run, and nothing ever will be. The message names every task and where it stands."""
 
 
+class _Soon(events.Handle):
+    """A handle without what asyncio's keeps for its debug mode: there are a hundred of them in a request."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., object], args: Sequence[Any], loop: VirtualLoop, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+    def cancel(self) -> None:
+        """See asyncio."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._callback = self._args = None  # type: ignore[assignment]
+
+
+class _Timer(events.TimerHandle):
+    """The same for a timer."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: VirtualLoop,
+        context: Context | None,
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = True
+
+    def cancel(self) -> None:
+        """See asyncio."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._callback = self._args = None  # type: ignore[assignment]
+            if self._scheduled:
+                self._loop._timer_handle_cancelled(self)  # pyright: ignore[reportPrivateUsage]
+
+
 class VirtualLoop(BaseEventLoop):
     """
     The event loop of a simulation. `time` is virtual, in seconds, and begins at `START_S`.
@@ -47,6 +102,7 @@ class VirtualLoop(BaseEventLoop):
     """
 
     _ready: deque[events.Handle]  # BaseEventLoop's own
+    _stopping: bool  # as well
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,11 +131,16 @@ class VirtualLoop(BaseEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> events.TimerHandle:
         """See asyncio."""
-        handle = events.TimerHandle(when, callback, args, self, context)
-        self._set += 1
+        handle = _Timer(when, callback, args, self, context)
+        self._set = number = self._set + 1
         # Tuples are compared in C; handles would be in Python.
-        heapq.heappush(self._timers, (when, self._set, handle))
-        handle._scheduled = True
+        heapq.heappush(self._timers, (when, number, handle))
+        return handle
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> events.Handle:
+        """See asyncio."""
+        handle = _Soon(callback, args, self, context)
+        self._ready.append(handle)
         return handle
 
     def call_soon_threadsafe(
@@ -113,31 +174,40 @@ class VirtualLoop(BaseEventLoop):
             self.continue_process(owner)
 
     def _run_once(self) -> None:
+        """Run until the loop is told to stop: one call of this is a whole run."""
         ready, timers = self._ready, self._timers
-        if not ready:
-            while timers and timers[0][2]._cancelled:
-                heapq.heappop(timers)
-                self._cancelled -= 1
-            if not timers:
-                self._stall()
-            self._now_s = max(self._now_s, timers[0][0])
-        while timers and timers[0][0] <= self._now_s:
-            handle = heapq.heappop(timers)[2]
-            handle._scheduled = False
-            if handle._cancelled:
-                self._cancelled -= 1
-            else:
-                ready.append(handle)
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if handle._cancelled:
-                continue
-            if self._stopped and (held := self._stopped.get(_owner_of(handle))) is not None:
-                held.append(handle)
-                continue
-            self._now_s += STEP_S
-            handle._run()
-        handle = None  # breaks cycles, as asyncio's own loop does
+        handle: events.Handle | None = None
+        while not self._stopping:
+            if not ready:
+                while timers and timers[0][2]._cancelled:
+                    heapq.heappop(timers)
+                    self._cancelled -= 1
+                if not timers:
+                    self._stall()
+                self._now_s = max(self._now_s, timers[0][0])
+            while timers and timers[0][0] <= self._now_s:
+                handle = heapq.heappop(timers)[2]
+                handle._scheduled = False
+                if handle._cancelled:
+                    self._cancelled -= 1
+                else:
+                    ready.append(handle)
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if handle._cancelled:
+                    continue
+                if self._stopped and (held := self._stopped.get(_owner_of(handle))) is not None:
+                    held.append(handle)
+                    continue
+                self._now_s += STEP_S
+                try:
+                    handle._context.run(handle._callback, *handle._args)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as asyncio's own loop does
+                    message = f"Exception in callback {handle!r}"
+                    self.call_exception_handler({"message": message, "exception": error, "handle": handle})
+            handle = None  # breaks cycles, as asyncio's own loop does
 
     def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
         """Most timers are time-outs that never fire: take them out before they are many."""

@@ -79,7 +79,7 @@ class _Pipe:
         if self.held is not None:
             self.held.append(data)
         elif not self.stages:
-            self._arrive(Chunk(data, 0.0))
+            self._deliver(data)
         else:
             now_s = self._link.loop.time()
             for start in range(0, 1 if data is None else len(data), _READ_BYTES):

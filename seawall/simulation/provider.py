@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from http import HTTPStatus
+from typing import cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from router.transport import Call
@@ -104,21 +105,25 @@ class _Play:
 
     def go_on(self) -> None:
         """Play until the next pause."""
+        if self._over:
+            return
         link, log, loop = self._link, self._log, self._link.loop
         for step in self._steps:
-            if isinstance(step, Sleep):
-                self._due_s += step.seconds
+            kind = type(step)
+            if kind is Sleep:
+                self._due_s += cast("Sleep", step).seconds
                 if self._due_s > loop.time():
-                    loop.call_at(self._due_s, self._due, step, context=self._provider.network.context)
+                    loop.call_at(self._due_s, self.go_on, context=self._provider.network.context)
                     return
-            elif isinstance(step, Body):
-                data = step.data
+                continue
+            if kind is Body:
+                data = cast("Body", step).data
                 self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data)
-            elif isinstance(step, Head):
-                self._begin(step)
-            elif isinstance(step, End):
+            elif kind is Head:
+                self._begin(cast("Head", step))
+            elif kind is End:
                 self._send(b"0\r\n\r\n" if self._chunked else b"")
-            elif isinstance(step, Hang):
+            elif kind is Hang:
                 self._send(b"")
                 return
             else:
@@ -133,19 +138,9 @@ class _Play:
             link.server = None
         self._end()
 
-    def _due(self, step: Step) -> None:
-        if self._over:
-            return
-        if self._log is not None:
-            self._log.saw(step, self._link.loop.time_ns())
-        self.go_on()
-
     def _begin(self, head: Head) -> None:
-        lines = [f"HTTP/1.1 {head.status} {_REASONS.get(head.status, 'Unknown')}"]
-        lines += [f"{name}: {value}" for name, value in head.headers]
         self._chunked = head.length is None
-        lines.append("transfer-encoding: chunked" if head.length is None else f"content-length: {head.length}")
-        self._head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        self._head = _head_bytes(head)
 
     def _send(self, data: bytes) -> None:
         if self._head:
@@ -158,6 +153,14 @@ class _Play:
         log, self._log = self._log, None
         if log is not None:
             self._provider.write(log.record(self._link.loop.time_ns()))
+
+
+@lru_cache(maxsize=256)
+def _head_bytes(head: Head) -> bytes:
+    lines = [f"HTTP/1.1 {head.status} {_REASONS.get(head.status, 'Unknown')}"]
+    lines += [f"{name}: {value}" for name, value in head.headers]
+    lines.append("transfer-encoding: chunked" if head.length is None else f"content-length: {head.length}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def ping_answer(reply_bytes: int, *, close: bool) -> bytes:

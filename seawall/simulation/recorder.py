@@ -7,7 +7,17 @@ from pathlib import Path
 
 import msgspec
 
-from seawall.journal.events import VERSION, Attempt, CallRecord, JournalEvent, RequestRecord, Skip, Spend, Stamped
+from seawall.journal.events import (
+    VERSION,
+    Attempt,
+    CallRecord,
+    JournalEvent,
+    MetricsAnswer,
+    RequestRecord,
+    Skip,
+    Spend,
+    Stamped,
+)
 from seawall.journal.view import Journal, index
 from seawall.live import Line, LiveView
 from seawall.simulation.loop import START_S, VirtualLoop
@@ -50,7 +60,7 @@ class Recorder:
 
     def journal(self, path: Path) -> Journal:
         """Return the indexed view of what was recorded; `path` is what it is called."""
-        return index(self.events, path)
+        return index(self.events, path, packs=False)
 
     def write_files(self, folder: Path) -> None:
         """Write `events-<source>.jsonl` for each source into `folder`, as the processes of a real run do."""
@@ -126,5 +136,7 @@ def _line_of(stamped: Stamped) -> Line | None:
             )
         case Skip() | Spend():
             return Line(kind=str(event.__struct_config__.tag), mono_ns=mono_ns, provider=event.provider)
+        case MetricsAnswer():
+            return Line(kind="metrics_answer", mono_ns=mono_ns)
         case _:
             return None

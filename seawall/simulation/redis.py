@@ -26,20 +26,22 @@ _T = TypeVar("_T")
 
 
 def at_once(step: Coroutine[Any, Any, _T]) -> _T:
-    """Return what a coroutine gives that waits for nothing."""
+    """Return what a coroutine gives that waits for nobody: a step of Redis is one."""
     try:
-        step.send(None)
+        while step.send(None) is None:
+            pass  # it only let others go first, and here there are none
     except StopIteration as done:
         return done.value
     raise RuntimeError("a step of the store in memory has waited for something")
 
 
 class SimRedis:
-    """The server. `books` are what it has on disk."""
+    """The server. `books` are what it has on disk; leases go by its own clock, `wall`."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, wall: Callable[[], float]) -> None:
         self.books = MemoryBudgetStore()
         self.network = network
+        self._wall = wall
         self.is_stopped = False
         self._scripts: set[str] = set()
         self._waiting: list[Callable[[], None]] = []
@@ -95,14 +97,16 @@ class SimRedis:
         day = _day_of(str(keys[0]))
         if len(arguments) == 3:
             standing = at_once(self.books.adjust(day, int(arguments[1]), str(arguments[0])))
-        elif len(arguments) == 6:
+        elif len(arguments) == 7:
             name, paid, held = arguments[:3]
             reservation = Reservation(id=str(name), day=day, micro_usd=int(held), expires_at_s=float(arguments[3]))
             standing = at_once(self.books.settle(reservation, int(paid)))
         else:
-            name, micro_usd, expires, limit, wall_s = arguments[:5]
-            reservation = Reservation(id=str(name), day=day, micro_usd=int(micro_usd), expires_at_s=float(expires))
-            standing = at_once(self.books.reserve(reservation, int(limit), float(wall_s)))
+            name, micro_usd, _, limit = arguments[:4]
+            now_s = self._wall()
+            until_s = now_s + float(arguments[10])
+            reservation = Reservation(id=str(name), day=day, micro_usd=int(micro_usd), expires_at_s=until_s)
+            standing = at_once(self.books.reserve(reservation, int(limit), now_s))
         return _told(standing)
 
 

@@ -146,6 +146,8 @@ class _Exchange(AbstractAsyncContextManager[Answer, None]):
         self._complete = False
         self._ended: str | None = None
         self._waiter: asyncio.Future[bool] | None = None
+        self._due_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.status = 0
         self.headers: Mapping[str, tuple[str, ...]] = {}
         self.body: AsyncIterator[bytes] = self._body()
@@ -160,6 +162,7 @@ class _Exchange(AbstractAsyncContextManager[Answer, None]):
             link.request(lambda: request_bytes(call), lambda: provider.handle(link, call))
             await self._head()
         except BaseException:
+            self._forget_timer()
             connection.abandon()
             raise
         return self
@@ -167,6 +170,7 @@ class _Exchange(AbstractAsyncContextManager[Answer, None]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._forget_timer()
         connection = self._connection
         if connection is None:
             return
@@ -215,21 +219,21 @@ class _Exchange(AbstractAsyncContextManager[Answer, None]):
         while not self.status:
             if self._ended is not None:
                 raise Reset(f"the connection broke: {self._ended}")
-            if not await self._wait(self._first_byte_by_s):
+            if not await self._something(self._first_byte_by_s):
                 raise FirstByteTimeout(f"no answer within {self._call.timeouts.first_byte_s:g} s")
 
     async def _body(self) -> AsyncIterator[bytes]:
-        due_s, began, idle_s = self._first_byte_by_s, False, self._call.timeouts.idle_s
+        chunks, loop, began, idle_s = self._chunks, self._loop, False, self._call.timeouts.idle_s
         while True:
-            while self._chunks:
+            while chunks:
                 began = True
-                yield self._chunks.popleft()
+                yield chunks.popleft()
             if self._complete:
                 return
             if self._ended is not None:
                 raise self._cut()
-            due_s = self._loop.time() + idle_s if began else self._first_byte_by_s
-            if not await self._wait(due_s) and not self._chunks:
+            due_s = loop.time() + idle_s if began else self._first_byte_by_s
+            if not await self._something(due_s) and not chunks:
                 if began:
                     raise IdleTimeout(f"the answer stopped for {idle_s:g} s")
                 raise FirstByteTimeout(f"no byte of the body within {self._call.timeouts.first_byte_s:g} s")
@@ -239,21 +243,33 @@ class _Exchange(AbstractAsyncContextManager[Answer, None]):
             return Reset("the connection broke: reset")
         return TruncatedBody(f"the answer was cut: {self._ended}")
 
-    async def _wait(self, due_s: float) -> bool:
-        """Wait until something has come, or until `due_s`; return whether something has."""
+    def _something(self, due_s: float) -> asyncio.Future[bool]:
+        """Return what is true once something has come, and false when nothing has until `due_s`."""
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_at(due_s, _give_up, waiter)
-        try:
-            return await waiter
-        finally:
-            self._waiter = None
+        self._due_s = due_s
+        # A timer that comes too early is set anew when it comes: cheaper than a new one for every chunk.
+        if self._timer is None or self._timer.when() > due_s:
+            self._set_timer(due_s)
+        return waiter
+
+    def _set_timer(self, due_s: float) -> None:
+        self._forget_timer()
+        self._timer = self._loop.call_at(due_s, self._is_due)
+
+    def _is_due(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() >= self._due_s:
+            self._waiter.set_result(False)
+        else:
+            self._set_timer(self._due_s)
+
+    def _forget_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
             timer.cancel()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(True)
-
-
-def _give_up(waiter: asyncio.Future[bool]) -> None:
-    if not waiter.done():
-        waiter.set_result(False)

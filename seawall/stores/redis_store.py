@@ -76,14 +76,18 @@ class RedisBudgetStore:
 
     Every step takes at most `timeout_s`, whatever Redis does. After a step was lost, the next ones fail at once until
     Redis answers again, which is looked for in the background. `wall` tells which day `daily_spend` is about.
+    Leases begin and end by the clock of Redis; without `own_clock` by the `wall_s` of each step, for tests.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 0.25, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float = 0.25, wall: Callable[[], float] = time.time, own_clock: bool = True
+    ) -> None:
         # No time limits of its own: ours bounds a step as a whole, connecting included.
         make: Any = cast("Any", ConnectionPool).from_url
         self._pool = make(url, protocol=2, socket_timeout=None, socket_connect_timeout=None)
         self._timeout_s = timeout_s
         self._wall = wall
+        self._own_clock = own_clock
         self._prefix = _NAME
         self._idle: list[Any] = []
         self._slots = asyncio.Semaphore(CONNECTIONS_MAX)
@@ -100,7 +104,8 @@ class RedisBudgetStore:
             keys,
             [
                 *(reservation.id, reservation.micro_usd, repr(reservation.expires_at_s), limit_micro_usd),
-                *(repr(wall_s), repr(REMEMBERED_S), KEPT_S, EXPIRED_PER_STEP_MAX, day, before),
+                *("" if self._own_clock else repr(wall_s), repr(REMEMBERED_S), KEPT_S, EXPIRED_PER_STEP_MAX),
+                *(day, before, repr(reservation.expires_at_s - wall_s)),
             ],
         )
 
@@ -110,9 +115,9 @@ class RedisBudgetStore:
         keys = [(day, ""), *((day, lot) for lot in (_OPEN, _AMOUNTS, _CLOSED, _ADJUSTED)), None]
         forget_s = reservation.expires_at_s + REMEMBERED_S
         today = int(day == day_of(self._wall()))
-        return await self._step(
-            self._settle, keys, [reservation.id, micro_usd, reservation.micro_usd, repr(forget_s), KEPT_S, today]
-        )
+        amounts = (micro_usd, reservation.micro_usd)
+        times = (repr(forget_s), KEPT_S, today, repr(REMEMBERED_S))
+        return await self._step(self._settle, keys, [reservation.id, *amounts, *times])
 
     async def spent(self, day: str) -> int:
         """See BudgetStore."""

@@ -3,6 +3,13 @@ local id, micro, expires, limit = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(
 local now, remembered, keep, most = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
 local expired = {}
 
+-- Leases go by this server's clock: a worker whose own is wrong must not end those of the others.
+if now == '' then
+  local clock = redis.call('TIME')
+  local seconds = clock[1] + clock[2] / 1000000
+  now, expires = string.format('%.6f', seconds), string.format('%.6f', seconds + ARGV[11])
+end
+
 local function lasting(key)
   if redis.call('PTTL', key) == -1 then redis.call('EXPIRE', key, keep) end
 end

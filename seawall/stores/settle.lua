@@ -9,6 +9,7 @@ local held = redis.call('HGET', KEYS[3], id)
 -- An id never seen: under an allowance, or forgotten. Booked all the same, and remembered if its reservation comes late.
 paid = math.min(paid, tonumber(held or ARGV[3]))
 total = redis.call('INCRBY', KEYS[1], string.format('%d', paid - (held or 0)))
+forget = (redis.call('ZSCORE', KEYS[2], id) or (forget - ARGV[7])) + ARGV[7]
 redis.call('ZREM', KEYS[2], id)
 redis.call('HDEL', KEYS[3], id)
 redis.call('ZADD', KEYS[4], forget, id)

@@ -17,9 +17,9 @@ __all__ = ["accounted_for", "not_cut", "not_disguised", "not_hung", "planned_cou
 
 
 def planned_count(case: Case) -> int | None:
-    """Return how many requests the plan has, None when the run did not come to its planned end."""
+    """Return how many requests the plan has, None when there was none, or the run did not come to its planned end."""
     header, end = case.journal.header, case.journal.end
-    if header is None or end is None or end.reason != "finished":
+    if header is None or not header.planned or end is None or end.reason != "finished":
         return None
     return count_of(case.scenario.load.plan(header.seed))
 
@@ -89,8 +89,8 @@ def refused_cleanly(case: Case) -> Check:
     name = "refusals are clean and allowed by the scenario"
     refused = allowed = 0
     first: list[Evidence] = []
-    for request in case.journal.requests:
-        refused += request.outcome == "refused"
+    for request in case.journal.requests.having("outcome", "refused"):
+        refused += 1
         if case.is_allowed(request):
             allowed += 1
             if len(first) < EVIDENCE_MAX:
@@ -120,11 +120,10 @@ def _none(case: Case, outcome: str, name: str, text: str) -> Check:
     stops = _stops(case)
 
     def judged() -> Iterator[tuple[Evidence, bool]]:
-        for request in case.journal.requests:
-            if request.outcome == outcome:
-                why = _explanation(case, request, stops)
-                said = f"{text}: {request.problem or outcome}" + (f"; {why}" if why else "")
-                yield case.evidence(said, request.intended_ns, request.request_id), bool(why)
+        for request in case.journal.requests.having("outcome", outcome):
+            why = _explanation(case, request, stops)
+            said = f"{text}: {request.problem or outcome}" + (f"; {why}" if why else "")
+            yield case.evidence(said, request.intended_ns, request.request_id), bool(why)
 
     return invariant(
         name,

@@ -47,11 +47,17 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Whether providers in health answer well within every timeout."""
     is_fast_in_health: bool
     """Whether they do so too for the predictive breaker."""
+    opens_in_health: bool
+    """Whether their answers are slow calls by a slow-call ratio, which opens breakers without any fault."""
     preferred: str | None
 
     @classmethod
     def of(cls, case: Case) -> Bounds:
         """Return the bounds of a run."""
+        return case.once(cls._of)
+
+    @classmethod
+    def _of(cls, case: Case) -> Bounds:
         settings = settings_of(case)
         slowest_s = _slowest_s(case.scenario)
         limits_s = [
@@ -66,6 +72,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
             stops=_stops(case),
             is_healthy=slowest_s < min(tightest_s, case.scenario.load.deadline),
             is_fast_in_health=slowest_s < 0.8 * min(limits_s, default=0.0),
+            opens_in_health=bool(settings.circuit_breaker_slow_ratio)
+            and slowest_s >= 0.8 * settings.circuit_breaker_slow_call,
             preferred=preferred_of(case),
         )
 
@@ -97,7 +105,13 @@ def settings_of(case: Case) -> Settings:
     """Return the settings of the router in force, those that the journal masks left out."""
     names = ("TOTAL_TIMEOUT", "FIRST_BYTE_TIMEOUT", "OLLAMA_TIMEOUT", "CONNECT_TIMEOUT", "IDLE_TIMEOUT")
     names += ("CIRCUIT_BREAKER_RECOVERY_TIMEOUT", "CIRCUIT_BREAKER_RECOVERY_TIMEOUT_MAX")
-    names += ("CIRCUIT_BREAKER_BACKOFF_FACTOR", "CIRCUIT_BREAKER_SLOW_CALL", "RETRY_AFTER_MAX", "LATENCY_LIMIT")
+    names += (
+        "CIRCUIT_BREAKER_BACKOFF_FACTOR",
+        "CIRCUIT_BREAKER_SLOW_CALL",
+        "CIRCUIT_BREAKER_SLOW_RATIO",
+        "RETRY_AFTER_MAX",
+        "LATENCY_LIMIT",
+    )
     names += ("LATENCY_LIMIT_JSON", "BUDGET_STORE", "BUDGET_STORE_TIMEOUT", "RETRY_BUDGET_BURST", "ATTEMPTS_MAX")
     names += ("MIDSTREAM", "AIRGAP_MODE", "DAILY_SPEND_LIMIT_USD")
     values = {name: value for name in names if (value := case.setting(name, ""))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from seawall.journal.events import RequestRecord
 from seawall.scenario.model import FaultSpec
@@ -38,8 +38,13 @@ def worker_of(case: Case, pair: Joined) -> str | None:
 def calls_within(case: Case, state: str, provider: str | None = None) -> Iterator[tuple[Joined, Period]]:
     """Yield the calls that start while the breaker of the worker that made them is in `state`, with its period."""
     # All are closed but those that said otherwise.
-    ever = {period.provider for period in case.periods.in_state(state)} if state != "closed" else None
-    for pair in case.joined:
+    spans = case.periods.in_state(state, provider) if state != "closed" else None
+    ever = None if spans is None else {period.provider for period in spans}
+    pairs: Iterable[Joined] = case.joined
+    if spans is not None:
+        first_ns = min((period.start_ns for period in spans), default=0)
+        pairs = case.joined.within(first_ns, max((period.end_ns for period in spans), default=0))
+    for pair in pairs:
         called = pair.call.provider
         if provider not in (None, called) or (ever is not None and called not in ever):
             continue
@@ -101,26 +106,49 @@ def calls_are_attempts(case: Case) -> Check:
         return unobservable("invariant", name, missing)
     found = (
         _evidence(case, pair, f"{pair.call.provider} saw a call that no attempt accounts for")
-        for pair in case.joined
-        if pair.attempt is None and pair.call.request_id is not None and not _died_with(case, pair)
+        for pair in case.joined.unmade()
+        if pair.call.request_id is not None and not _died_with(case, pair)
     )
-    examined = sum(call.request_id is not None for call in case.journal.calls)
-    return invariant(name, found, examined=examined, of="calls")
+    return invariant(name, found, examined=case.joined.named, of="calls")
 
 
 def successes_are_calls(case: Case) -> Check:
-    """Every attempt that the router calls good has a call that the provider completed, and not with an error."""
+    """
+    Every attempt that the router calls good has a call that the provider completed, and not with an error.
+
+    A toxic may break a connection between the last word of an answer and its end mark: who has the whole text of that
+    provider has lost nothing.
+    """
     name = "every good attempt has a completed call"
     if (missing := _missing(case, "call", "attempt")) is not None:
         return unobservable("invariant", name, missing)
     answered = case.joined.answered()
+    cut_late = _cut_late(case)
     found = (
         case.evidence(f"attempt at {a.provider} reported as ok, but no call was completed", a.start_ns, a.request_id)
-        for a, has_call in zip(case.journal.attempts, answered, strict=True)
-        if a.outcome == "ok" and not has_call
+        for a in (case.journal.attempts[n] for n, has_call in enumerate(answered) if not has_call)
+        if a.outcome == "ok" and (a.request_id, a.provider) not in cut_late
     )
-    examined = sum(attempt.outcome == "ok" for attempt in case.journal.attempts)
+    examined = case.journal.attempts.counts("outcome").get("ok", 0)
     return invariant(name, found, examined=examined, of="good attempts")
+
+
+def _cut_late(case: Case) -> set[tuple[str, str]]:
+    """Return the requests, with the provider asked last, whose client has the whole text of a stream a toxic broke."""
+    targets = {fault.target for fault in case.scenario.faults if fault.toxic is not None}
+    broken = {
+        (call.request_id, call.provider)
+        for call in (case.journal.calls if targets else ())
+        if call.stream and call.status == 200 and not call.completed and call.provider in targets
+    }
+    if not broken:
+        return set()
+    last = {
+        (request.request_id, case.asked[request.request_id][-1][1])
+        for request in case.journal.requests
+        if request.outcome == "whole" and request.request_id in case.asked
+    }
+    return {made for made in last if made in broken}
 
 
 def answers_are_successes(case: Case) -> Check:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 from seawall.journal.events import RequestRecord
 from seawall.journal.faults import FaultInterval
@@ -13,6 +14,7 @@ from seawall.journal.packed import Packed
 from seawall.journal.view import Journal
 from seawall.scenario.model import FaultSpec, Scenario
 from seawall.verdicts.breakers import Periods, periods_of
+from seawall.verdicts.byrequest import Asked, AskedOf, Requests
 from seawall.verdicts.joins import Joins, join
 from seawall.verdicts.model import Evidence
 from seawall.verdicts.spans import Span
@@ -21,8 +23,9 @@ from seawall.verdicts.workers import Death, deaths_of, orphans_of
 
 __all__ = ["ALLOWED_CODES", "Asked", "Case", "percentile", "served_by"]
 
-Asked = tuple[tuple[int, str, str], ...]
-"""Number, provider and outcome of each attempt of one request."""
+_T = TypeVar("_T")
+_TOO_MANY = 429
+_SERVER_ERROR = 500
 ALLOWED_CODES = {"budget": "budget_exceeded", "all_down": "all_clouds_down", "airgap": "airgap"}
 """The error code that a clean refusal of each kind carries, by the scenario's word for it."""
 
@@ -47,18 +50,17 @@ class Case:
     @cached_property
     def workers(self) -> tuple[str, ...]:
         """The workers that served at least one request."""
-        return tuple(sorted({attempt.worker for attempt in self.journal.attempts}))
+        return tuple(sorted(self.journal.attempts.counts("worker")))
 
     @cached_property
-    def asked(self) -> dict[str, Asked]:
-        """What the router says of each request's attempts, in their order: of a million most are equal, kept once."""
-        once: dict[Asked, Asked] = {}
-        asked: dict[str, Asked] = {}
-        for attempt in self.journal.attempts:
-            made = (*asked.get(attempt.request_id, ()), (attempt.n, attempt.provider, attempt.outcome))
-            made = tuple(sorted(made))
-            asked[attempt.request_id] = once.setdefault(made, made)
-        return asked
+    def asked(self) -> AskedOf:
+        """What the router says of each request's attempts, in their order."""
+        return AskedOf(self.requests, self.journal.attempts)
+
+    @cached_property
+    def requests(self) -> Requests:
+        """The requests by id."""
+        return Requests(self.journal.requests)
 
     @cached_property
     def deaths(self) -> tuple[Death, ...]:
@@ -80,15 +82,37 @@ class Case:
         """The scenario's faults by id."""
         return {fault.id: fault for fault in self.scenario.faults}
 
+    def once(self, make: Callable[[Case], _T]) -> _T:
+        """Return what `make` makes of this case; it is made once."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]
+
+    @cached_property
+    def _made(self) -> dict[Callable[[Case], Any], Any]:
+        return {}
+
     def setting(self, name: str, default: str) -> str:
         """Return a setting of the system under test as it was in force, else as the scenario has it."""
+        return self._settings.get(name, default)
+
+    @cached_property
+    def _settings(self) -> dict[str, str]:
         written = {key.upper(): str(value) for key, value in self.scenario.system.settings.items()}
         shown = self.journal.header.settings if self.journal.header is not None else {}
-        return {**written, **shown}.get(name, default)
+        return {**written, **shown}
 
     def is_allowed(self, request: RequestRecord) -> bool:
-        """Whether it is a clean refusal that the scenario allows."""
-        return request.outcome == "refused" and request.code in self.allowed_codes
+        """
+        Whether it is a clean refusal that the scenario allows.
+
+        What `all_down` is called is each gateway's own: of one that is seen from outside, a status that says so counts.
+        """
+        if request.outcome != "refused":
+            return False
+        if "all_down" in self.scenario.allow_refusal and not self.journal.observes("attempt"):
+            return request.status == _TOO_MANY or (request.status or 0) >= _SERVER_ERROR
+        return request.code in self.allowed_codes
 
     def requests_in(self, spans: Iterable[Span]) -> Packed[RequestRecord]:
         """Return the requests whose intended start lies in one of `spans`, which do not overlap."""
@@ -105,9 +129,25 @@ class Case:
         return frozenset(
             trace.id
             for trace in self.journal.faults.values()
-            if trace.intervals and all(i.active_ns is not None and i.met for i in trace.intervals)
-            if all(self.was_touched(trace.id, interval) for interval in trace.intervals)
+            if trace.intervals and all(self.is_met(trace.id, interval) for interval in trace.intervals)
         )
+
+    def is_met(self, fault_id: str, interval: FaultInterval) -> bool:
+        """
+        Whether this occurrence of a fault was in force and met.
+
+        Behind a toxic a provider may see nothing, and a gateway that is seen from outside tells of no attempt; there a
+        request that its target did not serve, though it began under the fault, has felt it.
+        """
+        if interval.active_ns is None:
+            return False
+        if interval.met and self.was_touched(fault_id, interval):
+            return True
+        spec = self.specs.get(fault_id)
+        if spec is None or spec.toxic is None or self.journal.observes("attempt"):
+            return False
+        span = touching_span(spec, interval, self.journal.last_ns)
+        return any(served_by(request) != spec.target for request in self.requests_in([span]))
 
     @cached_property
     def _traffic(self) -> Traffic:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable, Iterator
 
 from seawall.verdicts.model import Check, Evidence, Verdict
@@ -15,7 +16,10 @@ _FAR = float("inf")
 
 def timely(evidence: Iterable[Evidence]) -> tuple[Evidence, ...]:
     """Return the first of `evidence` by time, those without a time last."""
-    return tuple(heapq.nsmallest(EVIDENCE_MAX, evidence, key=_moment))
+    first = next(iterator := iter(evidence), None)
+    if first is None:  # as nearly always
+        return ()
+    return tuple(heapq.nsmallest(EVIDENCE_MAX, itertools.chain((first,), iterator), key=_moment))
 
 
 def _moment(evidence: Evidence) -> tuple[float, str, str]:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 
-from seawall.journal.events import Attempt, BreakerChange, CallRecord, RequestRecord
+from seawall.journal.events import Attempt, BreakerChange, CallRecord
 from seawall.journal.view import Timed
 from seawall.verdicts.bounds import Bounds
 from seawall.verdicts.breakers import PROBE_NS
@@ -200,14 +200,15 @@ def asks_for_what_was_asked(case: Case) -> Check:
     for kind in ("call", "attempt"):
         if not case.journal.observes(kind):
             return unobservable("invariant", name, kind)
-    streams = {request.request_id: request.stream for request in case.journal.requests}
+    requests = case.requests
     tokens_max = case.scenario.load.max_tokens
 
     def wrong() -> Iterator[Evidence]:
         for call in case.journal.calls:
-            wanted = streams.get(call.request_id or "")
-            if wanted is None:
+            place = requests.place.get(call.request_id or "")
+            if place is None:
                 continue
+            wanted = bool(requests.streams[place])
             if call.stream != wanted:
                 words = ("a stream", "JSON") if call.stream else ("JSON", "a stream")
                 yield case.evidence(
@@ -229,7 +230,8 @@ def no_broken_answer_is_good(case: Case) -> Check:
         if not case.journal.observes(kind):
             return unobservable("invariant", name, kind)
     kinds = {fault.id: fault.respond.kind for fault in case.scenario.faults if fault.respond is not None}
-    broken = [pair for pair in case.joined if kinds.get(pair.call.behaviour) in _BROKEN]
+    wrong = {fault_id for fault_id, kind in kinds.items() if kind in _BROKEN}
+    broken = list(case.joined.of(lambda call: call.behaviour in wrong)) if wrong else []
     found = (
         case.evidence(
             f"the attempt at {pair.call.provider} is good, and its answer was {kinds[pair.call.behaviour]}",
@@ -251,12 +253,12 @@ def leaves_a_stream_that_stops(case: Case) -> Check:
     bounds, held_up = Bounds.of(case), _held_up(case)
     idle_ns = round(bounds.settings.idle_timeout * 1e9)
     gaps_ns = {f.id: round((f.respond.dribble or 0.0) * 1e9) for f in case.scenario.faults if f.respond is not None}
+    stops = {fault_id for fault_id, gap_ns in gaps_ns.items() if gap_ns > idle_ns + PROBE_NS}
     # A toxic may put bytes into the gaps.
     stopping = [
         (pair.attempt, pair.attempt.first_byte_ns, pair.call)
-        for pair in case.joined
-        if gaps_ns.get(pair.call.behaviour, 0) > idle_ns + PROBE_NS
-        and pair.attempt is not None
+        for pair in (case.joined.of(lambda call: call.behaviour in stops) if stops else ())
+        if pair.attempt is not None
         and pair.attempt.first_byte_ns is not None
         and pair.call.stream
         and not _overlaps(held_up, pair.call)
@@ -281,13 +283,13 @@ def calls_end_with_their_request(case: Case) -> Check:
     for kind in ("call", "attempt"):
         if not case.journal.observes(kind):
             return unobservable("invariant", name, kind)
-    ended: dict[str, RequestRecord] = {request.request_id: request for request in case.journal.requests}
+    requests = case.requests
     held_up = _held_up(case)
 
     def late() -> Iterator[Evidence]:
         for call in case.journal.calls:
-            request = ended.get(call.request_id or "")
-            over_ns = 0 if request is None else call.end_ns - request.end_ns
+            place = requests.place.get(call.request_id or "")
+            over_ns = 0 if place is None else call.end_ns - requests.ends_ns[place]
             if over_ns <= _ENDS_NS or _overlaps(held_up, call):
                 continue
             text = f"the call at {call.provider} went on for {over_ns / 1e9:.3f} s after its request had ended"

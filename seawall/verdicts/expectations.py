@@ -15,6 +15,7 @@ from seawall.verdicts.checks import absent, sentence, timely, unobservable
 from seawall.verdicts.eventually import check_eventually
 from seawall.verdicts.metrics import judge_limit
 from seawall.verdicts.model import Check, Evidence, Verdict
+from seawall.verdicts.scaling import check_scaling
 
 __all__ = ["check_expectations"]
 
@@ -27,6 +28,7 @@ def check_expectations(case: Case) -> list[Check]:
         *(_sometimes(case, spec) for spec in expect.sometimes),
         *(check_eventually(case, spec) for spec in expect.eventually),
         *(_threshold(case, spec) for spec in expect.thresholds),
+        *(check_scaling(case, spec) for spec in expect.scaling),
     ]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 from router.catalogue import default_catalogue
 from router.errors import RequestError
 from router.models import FAILOVER_CHAIN
-from seawall.verdicts.case import Case
+from seawall.verdicts.case import Asked, Case
 from seawall.verdicts.checks import invariant, unobservable
 from seawall.verdicts.model import Check
 
@@ -27,14 +28,28 @@ def fails_over_in_order(case: Case) -> Check:
     spiking = {timed.event.provider for timed in case.journal.latencies if timed.event.to == "slow"}
     asked = case.asked
 
-    def problem(request_id: str) -> str | None:
-        gone, late = skipped.get(request_id, _NOBODY), slow.get(request_id, _NOBODY)
+    @cache  # of a million requests there are a few ways
+    def problem(made: Asked, gone: frozenset[str], late: frozenset[str]) -> str | None:
         # A slow provider may be skipped for a weightier reason, and still the fast model goes first.
-        takes_over = preferred in late or (preferred in gone and preferred in spiking)
-        providers = [provider for _, provider, _ in asked[request_id]]
-        return wrong_order(providers, skipped=gone, slow=late, preferred=preferred, fast=fast if takes_over else None)
+        spikes = late | (gone & spiking)
+        providers = [provider for _, provider, _ in made]
+        problem = wrong_order(
+            providers, skipped=gone, slow=late, preferred=preferred, fast=fast if preferred in spikes else None
+        )
+        if problem is None or preferred is not None:
+            return problem
+        # Nobody was named: whoever was chosen may have been slow, and the fast model have taken its place.
+        orders = (
+            wrong_order(providers, skipped=gone, slow=late, preferred=chosen, fast=fast) for chosen in sorted(spikes)
+        )
+        return None if None in orders else problem
 
-    wrong = {request_id: text for request_id in asked if (text := problem(request_id)) is not None}
+    wrong = {
+        request_id: text
+        for request_id in asked
+        if (text := problem(asked[request_id], skipped.get(request_id, _NOBODY), slow.get(request_id, _NOBODY)))
+        is not None
+    }
     started: dict[str, int] = {}
     for attempt in case.journal.attempts if wrong else ():
         if attempt.request_id in wrong:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from seawall.journal.events import RequestRecord
 from seawall.journal.faults import FaultTrace
 from seawall.scenario.model import PROVIDERS
+from seawall.verdicts.blackbox import black_box_figures
 from seawall.verdicts.breakers import NEVER_NS, Period
 from seawall.verdicts.calls import worker_of
 from seawall.verdicts.case import Case, percentile, served_by
@@ -61,12 +62,13 @@ def figures_of(case: Case) -> Figures:
             figures[f"{what}_ms_{quantile}"] = None if value is None else value / 1e6
     figures["refusals"] = outcomes["refused"]
     figures.update({f"refusals:{code}": codes[code] for code in sorted(codes)})
-    calls = Counter(call.provider for call in journal.calls)
+    calls = journal.calls.counts("provider")
     for provider in PROVIDERS:
         figures[f"served_share:{provider}"] = served[provider] / outcomes["whole"] if outcomes["whole"] else None
-        figures[f"calls:{provider}"] = calls[provider] if journal.observes("call") else None
+        figures[f"calls:{provider}"] = calls.get(provider, 0) if journal.observes("call") else None
     observed = journal.observes("call") and bool(requests)
     figures["amplification"] = len(journal.calls) / len(requests) if observed else None
+    figures.update(black_box_figures(case))
     figures["spend_usd"] = measure(case, "spend_usd", requests).value
     figures["debris_failures"] = _debris(case)
     if any(death.killed_by is not None for death in case.deaths):
@@ -79,11 +81,10 @@ def figures_of(case: Case) -> Figures:
 def _debris(case: Case) -> int:
     """Count what clients saw of connections that a healing broke. The router must hide it: nothing is excused."""
     heals = [i.healed_ns for t in case.journal.faults.values() for i in t.intervals if i.healed_ns is not None]
+    others = case.journal.requests.counts("outcome").keys() - {"whole"}
     return sum(
-        request.reused
-        and request.outcome != "whole"
-        and any(healed <= request.end_ns <= healed + DEBRIS_NS for healed in heals)
-        for request in case.journal.requests
+        request.reused and any(healed <= request.end_ns <= healed + DEBRIS_NS for healed in heals)
+        for request in case.journal.requests.having("outcome", *others)
     )
 
 
@@ -145,8 +146,8 @@ def _calls_before(case: Case, struck_ns: int | None, openings: list[Period]) -> 
     until = {period.worker: period.start_ns for period in openings}
     provider = openings[0].provider
     return sum(
-        struck_ns <= pair.call.arrival_ns < until.get(worker_of(case, pair) or "", 0)
-        for pair in case.joined
+        pair.call.arrival_ns < until.get(worker_of(case, pair) or "", 0)
+        for pair in case.joined.within(struck_ns, max(until.values()))
         if pair.call.provider == provider
     )
 

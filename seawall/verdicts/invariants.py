@@ -12,6 +12,7 @@ from seawall.verdicts import (
     failover,
     liveness,
     pauses,
+    scaling,
     secrets,
     spending,
     transitions,
@@ -62,6 +63,9 @@ INVARIANTS: tuple[Callable[[Case], Check], ...] = (
     spending.total_is_the_sum,
     bookings.paid_calls_are_reserved,
     bookings.settled_at_their_price,
+    scaling.stays_within_bounds,
+    scaling.follows_the_metrics,
+    scaling.keeps_its_window,
     undoing.faults_keep_their_windows,
     secrets.nothing_is_told,
 )

@@ -12,6 +12,7 @@ from seawall.journal.view import Journal
 from seawall.scenario.loader import load_text
 from seawall.scenario.model import Scenario
 from seawall.scenario.problems import ScenarioError
+from seawall.verdicts.blackbox import check_black_box
 from seawall.verdicts.case import Case
 from seawall.verdicts.checks import absent, sentence
 from seawall.verdicts.expectations import check_expectations
@@ -45,6 +46,7 @@ def judge_scenario(journal: Journal, scenario: Scenario) -> RunVerdict:
         *check_validity(case),
         something_is_observable(expectations),
         *check_invariants(case),
+        *check_black_box(case),
         *check_steady_state(case),
         *expectations,
         undo_check(case),

@@ -26,6 +26,9 @@ _ENDS = frozenset({"whole", "refused", "error", "cut", "disguised"})
 
 def ends_in_time(case: Case) -> Check:
     """Every request ends within TOTAL_TIMEOUT, whatever the providers do, unless a fault had stopped its gateway."""
+    name = "every request ends within the total timeout"
+    if not case.journal.observes("attempt"):
+        return unobservable("invariant", name, "attempt")  # the timeouts of others are their own
     bounds = Bounds.of(case)
     limit_ns = bounds.total_ns + _SLACK_NS
 
@@ -36,7 +39,6 @@ def ends_in_time(case: Case) -> Check:
                 text = f"ended as {request.outcome} after {took_ns / 1e9:.3f} s"
                 yield case.evidence(text, request.intended_ns, request.request_id)
 
-    name = "every request ends within the total timeout"
     limit = f"{bounds.total_ns / 1e9:g} s"
     return invariant(name, late(), examined=len(case.journal.requests), of="requests", limit=limit)
 
@@ -75,9 +77,8 @@ def refused_at_once(case: Case) -> Check:
         reasons.setdefault(timed.event.request_id, set()).add(timed.event.reason)
     idle = [
         request
-        for request in case.journal.requests
-        if request.outcome == "refused"
-        and request.request_id not in case.asked
+        for request in case.journal.requests.having("outcome", "refused")
+        if request.request_id not in case.asked
         and not bounds.was_stopped(request)
         and reasons.get(request.request_id, set()) & _RESTING
     ]
@@ -129,6 +130,10 @@ def nobody_rests_for_ever(case: Case) -> Check:
     for attempt in case.journal.attempts if alone else ():
         if attempt.request_id in alone:
             noticed_ns.setdefault(attempt.worker, attempt.start_ns)
+    for timed in case.journal.latencies if alone else ():
+        if (timed.event.provider, timed.event.to) == (bounds.preferred, "slow"):
+            worker = timed.event.worker
+            noticed_ns[worker] = max(noticed_ns.get(worker, 0), timed.mono_ns)
     measured_after_ns = round(bounds.settings.circuit_breaker_recovery_timeout * 1e9) + _MOMENT_NS
 
     def found() -> Iterator[Evidence]:
@@ -145,13 +150,13 @@ def nobody_rests_for_ever(case: Case) -> Check:
 def _alone(case: Case) -> list[RequestRecord]:
     """Return the requests after the last fault has settled that begin while no other is under way."""
     bounds = Bounds.of(case)
-    if bounds.settled_ns is None or not bounds.is_healthy:
+    if bounds.settled_ns is None or not bounds.is_healthy or bounds.opens_in_health:
         return []
     found: list[RequestRecord] = []
     busy_until_ns = 0
-    requests = list(case.journal.requests)
-    for n, request in enumerate(requests):
-        beside = n + 1 < len(requests) and requests[n + 1].intended_ns == request.intended_ns
+    moments = case.journal.requests.moments
+    for n, request in enumerate(case.journal.requests):
+        beside = n + 1 < len(moments) and moments[n + 1] == request.intended_ns
         if request.intended_ns >= bounds.settled_ns and request.intended_ns > busy_until_ns and not beside:
             found.append(request)
         busy_until_ns = max(busy_until_ns, request.end_ns)

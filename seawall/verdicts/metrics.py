@@ -68,13 +68,16 @@ def durations_of(what: str, requests: Iterable[RequestRecord]) -> tuple[int, Seq
     """Return how many of `requests` count for `latency`, `first_token` or `refusal_latency`, and these, sorted."""
     sent = 0
     durations = array("q")
+    outcome = _ended_as(what)
     for request in requests:
         if request.outcome in _NOT_SENT or (what == "first_token" and not request.stream):
             continue
         sent += 1
-        duration_ns = _duration_ns(what, request)
-        if duration_ns is not None:
-            durations.append(duration_ns)
+        if request.outcome != outcome:
+            continue
+        end_ns = request.first_byte_ns if what == "first_token" else request.end_ns
+        if end_ns is not None:
+            durations.append(end_ns - request.intended_ns)
     return sent, array("q", sorted(durations))
 
 
@@ -86,7 +89,7 @@ def _counted(case: Case, metric: str, requests: Iterable[RequestRecord]) -> Meas
         sent += 1
         whole += request.outcome == "whole"
         refused += request.outcome == "refused"
-        allowed += case.is_allowed(request)
+        allowed += request.outcome == "refused" and case.is_allowed(request)
     if metric == "requests":
         return Measured(value=sent, requests=sent, unit="count")
     part, of = (refused, sent) if metric == "refused_rate" else (whole, sent - allowed)
@@ -155,9 +158,13 @@ def shown(value: float, unit: Unit) -> str:
             return f"{value:g}"
 
 
+def _ended_as(what: str) -> str:
+    return "refused" if what == "refusal_latency" else "whole"
+
+
 def _duration_ns(what: str, request: RequestRecord) -> int | None:
     end_ns: int | None = None
-    if request.outcome == ("refused" if what == "refusal_latency" else "whole"):
+    if request.outcome == _ended_as(what):
         end_ns = request.first_byte_ns if what == "first_token" else request.end_ns
     return None if end_ns is None else end_ns - request.intended_ns
 

@@ -46,8 +46,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     group: str
     """
-    `invariant`, `validity`, `steady_state`, `always`, `sometimes`, `eventually` or `threshold`; or `undo`, the second
-    axis, whose verdict is not part of the run's.
+    `invariant`, `validity`, `steady_state`, `always`, `sometimes`, `eventually`, `threshold` or `scaling`; or `undo`,
+    the second axis, whose verdict is not part of the run's.
     """
     name: str
     """What must hold, in words a reader knows from the scenario."""

@@ -78,8 +78,8 @@ def _asked(case: Case) -> Iterator[tuple[Joined, int]]:
         for fault in case.scenario.faults
         if fault.respond is not None and fault.respond.retry_after is not None
     }
-    for pair in case.joined if pauses else ():
-        if pair.call.behaviour in pauses and pair.call.status in _ASKING:
+    for pair in case.joined.of(lambda call: call.behaviour in pauses) if pauses else ():
+        if pair.call.status in _ASKING:
             yield pair, pauses[pair.call.behaviour]
 
 

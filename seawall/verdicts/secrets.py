@@ -27,6 +27,9 @@ _SECRETS = re.compile(
     rb"|://[^\s/:@\"]*:[^\s/@\"*]+@"  # a password in an address
 )
 
+_MARKS = (b"bearer", b"sk-", b"aiza", b"api-key", b"key=", b"token=", b"://")
+"""One of these, in lower case, is in whatever the pattern finds."""
+
 
 def nothing_is_told(case: Case) -> Check:
     """No event of the run holds a key, a token or a password; what was found is not repeated."""
@@ -36,11 +39,11 @@ def nothing_is_told(case: Case) -> Check:
 def _found(case: Case) -> Iterator[Evidence]:
     journal = case.journal
     text = "looks like a key or a password in"
-    for request in filter(_tells, journal.requests.containing(_SECRETS)):
+    for request in filter(_tells, journal.requests.containing(_SECRETS, _MARKS)):
         yield case.evidence(f"{text} a request's record", request.intended_ns, request.request_id)
-    for attempt in filter(_tells, journal.attempts.containing(_SECRETS)):
+    for attempt in filter(_tells, journal.attempts.containing(_SECRETS, _MARKS)):
         yield case.evidence(f"{text} an attempt at {attempt.provider}", attempt.start_ns, attempt.request_id)
-    for call in filter(_tells, journal.calls.containing(_SECRETS)):
+    for call in filter(_tells, journal.calls.containing(_SECRETS, _MARKS)):
         yield case.evidence(f"{text} a call of {call.provider}", call.arrival_ns, call.request_id)
     kinds = (journal.breakers, journal.fault_events, journal.processes, journal.notes)
     for timed in (timed for events in kinds for timed in events):

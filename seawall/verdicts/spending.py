@@ -20,6 +20,7 @@ from seawall.verdicts.model import Check, Evidence
 __all__ = ["reservations_are_closed", "spend_within_limit", "total_is_the_sum"]
 
 _MADE, _CLOSED = 1, 1_000_000
+_HELD_MAX = 1000
 _UNDER_WAY_MAX = 64
 """How many steps of a shared store may have been under way at once, so that they are stamped in another order."""
 _DRAIN_NS = 3_000_000_000
@@ -95,9 +96,10 @@ def total_is_the_sum(case: Case) -> Check:
     shared = case.setting("BUDGET_STORE", "memory").lower() != "memory"
     workers = len({timed.event.worker for timed in spends})
     together = _Books(_UNDER_WAY_MAX if shared else workers)
-    apart: dict[str, _Books] = {}
     for timed in spends:
         together.add(timed.event)
+    apart: dict[str, _Books] = {}
+    for timed in spends if not together.adds_up() else ():
         apart.setdefault(timed.event.worker, _Books(_UNDER_WAY_MAX if shared else 1)).add(timed.event)
     found: list[Evidence] = []
     # Workers may share one store or have one each; either is in order when it adds up.
@@ -122,6 +124,8 @@ class _Books:
         self.told: deque[int] = deque(maxlen=tolerance)
         self._booked = 0
         self._held: dict[str, int] = {}
+        self._unheard: dict[str, int] = {}
+        """What was reserved with the store away: it may have taken it all the same, and only its answer be lost."""
 
     @property
     def total(self) -> int:
@@ -140,13 +144,20 @@ class _Books:
                 self.told.append(step.total_micro_usd)
                 if len(self.starts) < self.tolerance:
                     self.starts.append(step.total_micro_usd - step.micro_usd)
+            else:
+                self._unheard[step.reservation_id] = step.micro_usd
             return
         self._held.pop(step.reservation_id, None)
+        self._unheard.pop(step.reservation_id, None)
         self._booked += step.micro_usd
         if step.action == "settle":
             if step.source == "allowance" and len(self.starts) < self.tolerance:
                 # The store hears of it only now: what it says after that is no beginning of the sum.
-                self.starts.append(step.total_micro_usd - step.micro_usd)
+                # It may hold others by then, whose reservation it took without being heard.
+                held = {0}
+                for amount in self._unheard.values():
+                    held |= {more + amount for more in held}
+                self.starts += [step.total_micro_usd - step.micro_usd - more for more in sorted(held)[:_HELD_MAX]]
             self.told.append(step.total_micro_usd)
 
     def adds_up(self) -> bool:

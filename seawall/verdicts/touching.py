@@ -13,6 +13,8 @@ way (and a breaker that this opens lets nobody meet the rest of it).
 | redis, budget | a step of the budget, or a provider left out for its sake |
 | gateway | a request |
 | toxiproxy | an attempt at any provider |
+| backend | a request |
+| metrics_server | a question for metrics, answered badly or with none |
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def in_force(interval: FaultInterval, last_ns: int) -> Span:
 def touching_span(spec: FaultSpec | None, interval: FaultInterval, last_ns: int) -> Span:
     """Return the time in which somebody can have met a fault."""
     span = in_force(interval, last_ns)
-    proves_itself = spec is not None and (spec.respond is not None or spec.process is not None or _is_down(spec))
+    proves_itself = spec is not None and (
+        spec.respond is not None or spec.process is not None or spec.chaos_mesh is not None or _is_down(spec)
+    )
     if interval.active_ns is None or interval.injected_ns is None or not proves_itself:
         return span
     return Span(interval.injected_ns, span.end_ns)
@@ -55,9 +59,10 @@ class Traffic:
         """Whether anybody met the fault within `span`. What is not observed cannot contradict the harness's word."""
         observes = self._journal.observes
         match target:
-            case "redis" | "budget":
-                return not observes("spend") or _any_in(self._budget_ns, span)
-            case "gateway":
+            case "redis" | "budget" | "metrics_server":
+                moments = self._budget_ns if target != "metrics_server" else self._unmeasured_ns
+                return (target != "metrics_server" and not observes("spend")) or _any_in(moments, span)
+            case "gateway" | "backend":
                 return self._requests.any_in(span)
             case "toxiproxy":
                 return not observes("attempt") or any(each.any_in(span) for each in self._attempts.values())
@@ -84,9 +89,9 @@ class Traffic:
     def _marks_ns(self) -> defaultdict[str, array[int]]:
         """When calls arrived that a provider answered as a fault told it to, by the fault."""
         by_fault: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
-        for call in self._journal.calls:
-            if call.behaviour != "healthy":
-                by_fault[call.behaviour].append(call.arrival_ns)
+        kinds = self._journal.calls.counts("behaviour").keys() - {"healthy"}
+        for call in self._journal.calls.having("behaviour", *kinds):
+            by_fault[call.behaviour].append(call.arrival_ns)
         return by_fault
 
     @cached_property
@@ -99,9 +104,8 @@ class Traffic:
     @cached_property
     def _failures(self) -> defaultdict[str, Overlaps]:
         by_provider: defaultdict[str, Overlaps] = defaultdict(Overlaps)
-        for attempt in self._journal.attempts:
-            if attempt.outcome == "failed":
-                by_provider[attempt.provider].add(attempt.start_ns, attempt.end_ns)
+        for attempt in self._journal.attempts.having("outcome", "failed"):
+            by_provider[attempt.provider].add(attempt.start_ns, attempt.end_ns)
         return by_provider
 
     @cached_property
@@ -110,6 +114,11 @@ class Traffic:
         for request in self._journal.requests:
             overlaps.add(request.intended_ns, request.end_ns)
         return overlaps
+
+    @cached_property
+    def _unmeasured_ns(self) -> list[int]:
+        answers = self._journal.metrics_answers
+        return [timed.mono_ns for timed in answers if timed.event.status != 200 or not timed.event.pods]
 
     @cached_property
     def _budget_ns(self) -> list[int]:

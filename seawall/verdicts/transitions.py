@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import ceil
 
 from seawall.journal.events import BreakerChange
-from seawall.verdicts.breakers import PROBE_NS, changes_of
+from seawall.verdicts.breakers import PROBE_NS, Period, changes_of
 from seawall.verdicts.case import Case
 from seawall.verdicts.checks import invariant, unobservable
 from seawall.verdicts.model import Check, Evidence
@@ -126,7 +126,12 @@ def _failures_min(case: Case) -> int:
 
 
 def not_stuck(case: Case) -> Check:
-    """No breaker stays half-open for longer than HALF_OPEN_MAX_S, the end of the load included."""
+    """
+    No breaker stays half-open for longer than HALF_OPEN_MAX_S, the end of the load included.
+
+    One whose probe has ended without a word on the provider (its caller left, its key was refused) waits for the next
+    request: it is stuck when that is turned away.
+    """
     name = "no breaker is stuck half-open"
     if not case.journal.observes("breaker"):
         return unobservable("invariant", name, "breaker")
@@ -135,9 +140,27 @@ def not_stuck(case: Case) -> Check:
     found = [
         case.evidence(f"{p.worker} kept its breaker of {p.provider} half-open for {length_s:.1f} s", p.start_ns)
         for p, length_s in lengths_s
-        if length_s > HALF_OPEN_MAX_S
+        if length_s > HALF_OPEN_MAX_S and not _waits_for_a_request(case, p)
     ]
     return invariant(name, found, examined=len(periods), of="half-open periods", limit=f"<= {HALF_OPEN_MAX_S:g} s")
+
+
+def _waits_for_a_request(case: Case, period: Period) -> bool:
+    """Whether the slot of a half-open breaker is free, as far as can be seen: its probe has ended, and nobody came."""
+    ends_ns = [
+        attempt.end_ns
+        for attempt in case.journal.attempts
+        if (attempt.worker, attempt.provider) == (period.worker, period.provider)
+        and period.start_ns - PROBE_NS <= attempt.start_ns
+        and attempt.end_ns < period.end_ns
+    ]
+    return bool(ends_ns) and not any(
+        timed.event.worker == period.worker
+        and timed.event.provider == period.provider
+        and timed.event.reason == "breaker_open"
+        and max(ends_ns) < timed.mono_ns < period.end_ns
+        for timed in case.journal.skips
+    )
 
 
 def _problem(change: BreakerChange, state: str, generation: int | None) -> str | None:

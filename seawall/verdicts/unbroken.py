@@ -36,20 +36,20 @@ def the_unbroken_answers(case: Case) -> Check:
     if not case.journal.observes("attempt"):
         return unobservable("invariant", name, "attempt")
     well, bounds = _well(case), Bounds.of(case)
-    if not well or not bounds.is_healthy:
+    if not well or not bounds.is_healthy or bounds.opens_in_health:
         return invariant(name, [], examined=0, of="requests with a provider that was well")
     harmed = _harmed(case)
     attempts: defaultdict[str, list[Attempt]] = defaultdict(list)
     # What is cut, hung or disguised is a violation of its own.
-    unserved = {r.request_id for r in case.journal.requests if r.outcome in ("refused", "error")}
+    unserved = {r.request_id for r in case.journal.requests.having("outcome", "refused", "error")}
     for attempt in case.journal.attempts if unserved else ():
         if attempt.request_id in unserved:
             attempts[attempt.request_id].append(attempt)
     held_back = {timed.event.request_id for timed in case.journal.skips if timed.event.reason == "retry_budget"}
 
     def found() -> Iterator[Evidence]:
-        for request in case.journal.requests:
-            if request.request_id not in unserved or _is_excused(case, request, harmed):
+        for request in case.journal.requests.having("outcome", "refused", "error") if unserved else ():
+            if _is_excused(case, request, harmed):
                 continue
             made = attempts[request.request_id]
             if request.request_id in held_back and bounds.settings.retry_budget_burst < _DEFAULTS.retry_budget_burst:

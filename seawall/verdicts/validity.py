@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from seawall.journal.faults import FaultInterval
 from seawall.journal.view import MERGE_SOURCE
 from seawall.verdicts.answers import planned_count
 from seawall.verdicts.case import Case, percentile
@@ -75,8 +74,7 @@ def _is_complete(case: Case) -> Check:
     evidence = list(
         timely(
             case.evidence(f"the load generator let it go: {r.problem or r.outcome}", r.intended_ns, r.request_id)
-            for r in requests
-            if r.outcome in ("dropped", "process_died")
+            for r in requests.having("outcome", "dropped", "process_died")
         )
     )
     planned = planned_count(case)
@@ -143,19 +141,15 @@ def _fault_was_met(case: Case, fault_id: str) -> Check:
         moment_ns = interval.active_ns or interval.injected_ns
         if interval.active_ns is None:
             evidence.append(case.evidence(f"fault {fault_id} never took effect{why}", moment_ns))
-        elif not _is_met(case, fault_id, interval):
+        elif not case.is_met(fault_id, interval):
             evidence.append(case.evidence(f"fault {fault_id} was in force, but nobody met it{why}", moment_ns))
     planned = _occurrences(case, fault_id)
     if len(intervals) < planned:
         evidence.append(case.evidence(f"fault {fault_id} was injected {len(intervals)} of {planned} times{why}"))
-    met = sum(_is_met(case, fault_id, interval) for interval in intervals)
+    met = sum(case.is_met(fault_id, interval) for interval in intervals)
     times = f"{met} of {max(planned, len(intervals))} times"
     held = f"Fault {fault_id} was in force and met {times}."
     return _check(case, name, evidence, figure=times, held=held, examined=len(intervals))
-
-
-def _is_met(case: Case, fault_id: str, interval: FaultInterval) -> bool:
-    return interval.active_ns is not None and interval.met and case.was_touched(fault_id, interval)
 
 
 def _occurrences(case: Case, fault_id: str) -> int:

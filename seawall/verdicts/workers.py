@@ -24,7 +24,7 @@ DYING_NS = 1_000_000_000
 _PART = "gateway"
 _ENDING = ("kill", "restart")
 """Who has not ended in order by the end of a `restart` is killed then; until then a bad end is its own."""
-_BROKEN_OFF = frozenset({"error", "cut", "hung"})
+_BROKEN_OFF = ("error", "cut", "hung")
 
 
 class Death(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,21 +53,28 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 def deaths_of(journal: Journal, scenario: Scenario) -> tuple[Death, ...]:
     """Return the ends of gateway workers, in order of time."""
     kills = {fault.id: fault.process for fault in scenario.faults if fault.target == _PART and fault.process in _ENDING}
+    kills |= {fault.id: "kill" for fault in scenario.faults if fault.chaos_mesh is not None and fault.chaos_mesh.kills}
     strikes = [
         (from_ns, interval.healed_ns if interval.healed_ns is not None else journal.last_ns, fault_id)
         for fault_id in sorted(kills.keys() & journal.faults.keys())
         for interval in journal.faults[fault_id].intervals
         if (from_ns := interval.injected_ns if kills[fault_id] == "kill" else interval.healing_ns) is not None
     ]
+    ends = {
+        f"{_PART}-{timed.event.pid}": (timed.mono_ns, timed.event.code)
+        for timed in journal.processes
+        if timed.event.action == "exit" and timed.event.name.startswith(_PART)
+    }
+    for timed in journal.pods:
+        # In a simulation the process has been told of already.
+        if timed.event.action == "exit" and timed.event.pid is not None:
+            ends.setdefault(f"{_PART}-{timed.event.pid}", (timed.mono_ns, timed.event.code))
     deaths: list[Death] = []
-    for timed in journal.processes:
-        if timed.event.action != "exit" or not timed.event.name.startswith(_PART):
-            continue
-        at_ns, code = timed.mono_ns, timed.event.code
+    for worker, (at_ns, code) in sorted(ends.items(), key=lambda end: end[1][0]):
         struck = [strike for strike in strikes if strike[0] <= at_ns <= strike[1] and code not in (0, None)]
         deaths.append(
             Death(
-                worker=f"{_PART}-{timed.event.pid}",
+                worker=worker,
                 from_ns=struck[0][0] if struck else at_ns,
                 at_ns=at_ns,
                 code=code,
@@ -81,9 +88,8 @@ def orphans_of(journal: Journal, deaths: Iterable[Death]) -> dict[str, Death]:
     """Return the requests that ended because a fault killed their worker, by id, with that worker's death."""
     kills = [death for death in deaths if death.killed_by is not None]
     orphans: dict[str, Death] = {}
-    for request in journal.requests if kills else ():
-        if request.outcome in _BROKEN_OFF:
-            orphans.update((request.request_id, death) for death in kills if death.explains(request))
+    for request in journal.requests.having("outcome", *_BROKEN_OFF) if kills else ():
+        orphans.update((request.request_id, death) for death in kills if death.explains(request))
     if orphans:
         # Another worker that has a part in the request is the one that answers for it.
         reports = chain(journal.attempts, (timed.event for timed in journal.skips))

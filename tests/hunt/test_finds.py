@@ -33,6 +33,49 @@ FINDS = {
         faults:
           - {id: f1, at: 0s, duration: 1s, target: gemini, respond: {first_token: 800ms}}
     """,
+    "answers that are slow calls in health": """
+        system: {settings: {TOTAL_TIMEOUT: 20s, CIRCUIT_BREAKER_SLOW_RATIO: 0.5, CIRCUIT_BREAKER_SLOW_CALL: 500ms,
+          CIRCUIT_BREAKER_WINDOW_MIN: 5, CIRCUIT_BREAKER_RECOVERY_TIMEOUT: 2s}}
+        load: {executor: arrivals, arrivals: [{at: 0s, count: 4}, {at: 1s}, {at: 7s}, {at: 8s}]}
+        providers: {gemini: {tokens: 8, tokens_per_second: 10}}
+    """,
+    "a breaker whose probe left, and nobody came": """
+        system: {settings: {TOTAL_TIMEOUT: 700ms, CIRCUIT_BREAKER_FAILURE_THRESHOLD: 1,
+          CIRCUIT_BREAKER_RECOVERY_TIMEOUT: 2s}}
+        load: {executor: arrivals, arrivals: [{at: 0s}, {at: 3s}, {at: 38s}]}
+        faults: [{id: f1, at: 0s, duration: 1s, target: gemini, respond: {status: 503}}]
+        providers: {gemini: {tokens: 4, tokens_per_second: 5}}
+    """,
+    "the fast model in front of a provider that the prompt chose": """
+        system: {settings: {TOTAL_TIMEOUT: 20s, OPENAI_API_KEY: ""}}
+        load: {executor: arrivals, model: auto, arrivals: [{at: 0s, count: 3}, {at: 800ms}, {at: 1.6s, count: 2},
+          {at: 1.7s}, {at: 2.3s}]}
+        faults: [{id: f1, at: 1.5s, duration: 1s, target: claude, respond: {status: 503}}]
+        providers: {gemini: {tokens: 4, tokens_per_second: 5}, claude: {tokens: 4, tokens_per_second: 5},
+          local: {tokens: 4, tokens_per_second: 5}}
+    """,
+    "a connection that breaks after the last word": """
+        system: {settings: {TOTAL_TIMEOUT: 20s}}
+        load: {executor: arrivals, arrivals: [{at: 1s, stream: true}, {at: 1.1s, stream: true}]}
+        faults:
+          - {id: f1, at: 500ms, duration: 1.5s, target: gemini, toxic: {type: limit_data, attributes: {bytes: 1500}}}
+          - {id: f2, at: 500ms, duration: 1.5s, target: claude, toxic: {type: down}}
+          - {id: f3, at: 500ms, duration: 1.5s, target: openai, toxic: {type: limit_data, attributes: {bytes: 1500}}}
+        providers: {gemini: {tokens: 8, tokens_per_second: 10}, openai: {tokens: 8, tokens_per_second: 10}}
+    """,
+    "an allowance beside a reservation of which the answer was lost": """
+        system: {settings: {TOTAL_TIMEOUT: 20s, BUDGET_STORE_DOWN: allowance, BUDGET_STORE: redis}}
+        load: {executor: arrivals, arrivals: [{at: 1s}, {at: 4s}, {at: 4.1s}]}
+        faults:
+          - {id: f1, at: 500ms, duration: 1.5s, target: budget, remaining: 0 USD}
+          - {id: f2, at: 3.5s, duration: 1.5s, target: redis, toxic: {type: timeout, attributes: {timeout: 0}}}
+    """,
+    "a provider whose slowness is noticed by the second single request": """
+        system: {settings: {TOTAL_TIMEOUT: 20s, CIRCUIT_BREAKER_RECOVERY_TIMEOUT: 2s}}
+        load: {executor: arrivals, model: claude, arrivals: [{at: 1s, count: 2}, {at: 28.5s}, {at: 31s}]}
+        faults:
+          - {id: f1, at: 500ms, duration: 1.5s, target: claude, toxic: {type: latency, attributes: {latency: 900}}}
+    """,
     "a call under way for longer than its worker lived": """
         system: {settings: {TOTAL_TIMEOUT: 20s}}
         load: {executor: arrivals, arrivals: [{at: 0s}, {at: 4s}]}

@@ -151,10 +151,12 @@ def test_a_router_that_waits_for_ever_is_found() -> None:
 
 
 def test_a_search_has_an_end() -> None:
-    """Without a budget or a number of schedules it is refused; with no time at all it plays nothing."""
-    with pytest.raises(ValueError, match="give one of the two"):
+    """Without a budget or a number of anything it is refused; with no time at all it plays nothing."""
+    with pytest.raises(ValueError, match="give one of the three"):
         search(seed=1)
     assert search(seed=1, budget_s=0).schedules == 0
+    counted = search(seed=1, requests=50)
+    assert counted.requests >= 50 > counted.requests - REQUESTS_MAX
 
 
 def test_settings_can_be_fixed() -> None:

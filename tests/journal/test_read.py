@@ -40,11 +40,11 @@ def test_a_journal_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_unknown_kinds_are_skipped_and_counted_and_unknown_fields_ignored(tmp_path: Path) -> None:
     """A journal of a later minor version can be read."""
     path = tmp_path / "journal.jsonl"
-    lines = [note(novelty=[1, 2]), note(kind="pod", replicas=3), note(kind="pod", replicas=4)]
+    lines = [note(novelty=[1, 2]), note(kind="weather", wind=3), note(kind="weather", wind=4)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     tally = Tally()
     assert [stamped.event for stamped in read_journal(path, tally)] == [Note(text="x")]
-    assert (tally.unknown_kinds, tally.bad_lines) == ({"pod": 2}, 0)
+    assert (tally.unknown_kinds, tally.bad_lines) == ({"weather": 2}, 0)
 
 
 def test_a_later_version_is_refused(tmp_path: Path) -> None:

@@ -11,15 +11,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from planting import PLANT, ROOT, sow
 
 __all__ = ["Hunted", "hunt", "seeds"]
 
-_GRACE_S = 90.0
-"""What a process may take beyond its budget: to start, to shrink, and to wait for its turn on a busy machine."""
+_WALL = 20
+"""How many times its budget a process may take: its budget is CPU time, and the machine may be busy."""
 
 
 class Hunted(NamedTuple):
@@ -56,12 +58,31 @@ def hunt(name: str, seed: int, budget_s: float) -> Hunted:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=budget_s + _GRACE_S,
+        timeout=_WALL * (budget_s + 30.0),
         check=False,
     )
     if run.returncode != 0:
         raise RuntimeError(f"the hunt for {name} ended with {run.returncode}:\n{run.stderr[-2000:]}")
-    return Hunted(**json.loads(run.stdout.splitlines()[-1]))
+    found = Hunted(**json.loads(run.stdout.splitlines()[-1]))
+    if found.check is not None and found.check in _broken_without(found.text):
+        return found._replace(check=None, evidence=f"false alarm: the router as it is breaks {found.check!r} too")
+    return found
+
+
+def _broken_without(text: str) -> list[str]:
+    """Return the checks that a schedule breaks without any bug: such a find would prove nothing."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "found.yaml"
+        path.write_text(text, encoding="utf-8")
+        run = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("playing.py")), str(path)],
+            env={**os.environ, PLANT: "", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        )
+    return json.loads(run.stdout.splitlines()[-1])["found"]
 
 
 def main(arguments: list[str]) -> None:
@@ -70,7 +91,8 @@ def main(arguments: list[str]) -> None:
     from seawall.hunt import search
 
     seed = int(arguments[0])
-    result = search(seed=seed, budget_s=float(arguments[1]))
+    # Of one core: other work on the machine must not decide what is found.
+    result = search(seed=seed, budget_s=float(arguments[1]), clock=time.process_time)
     found = Hunted(
         name=bug.name,
         seed=seed,

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from hunting import hunt, seeds
 from planting import BUGS, PLANT, ROOT, Bug, PlantError, bug, planted_source
+from wire import FINDS, bug_of, play_on_the_wire
 
+from seawall.plan import arrivals
+from seawall.scenario import load_scenario
 from seawall.verdicts.invariants import INVARIANTS
 from seawall.version import commit
 
@@ -164,3 +167,24 @@ def test_the_hunt_finds_a_bug_that_it_knows_nothing_of(name: str) -> None:
     assert found.faults <= 3
     assert found.requests <= 10
     assert found.text
+
+
+@pytest.mark.real
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["cut-passed-as-whole", "open-breakers-asked"])
+def test_what_the_hunt_found_fails_on_the_wire_too(name: str) -> None:
+    """A find, as the hunt wrote it, breaks the same invariant in a real gateway with the bug."""
+    played = play_on_the_wire(FINDS / f"{name}.yaml", name)
+    assert played.verdict == "fail", played
+    assert SHOWN[name][1] in played.broken
+
+
+def test_every_find_is_named_after_its_bug_and_is_small() -> None:
+    """At least ten bugs have a find to be played on the wire, each of at most 3 faults and 10 requests."""
+    finds = sorted(FINDS.glob("*.yaml"))
+    assert len({bug_of(path) for path in finds}) >= 10
+    for path in finds:
+        scenario = load_scenario(path).scenario
+        assert "wire" in scenario.arenas
+        assert len(scenario.faults) <= 3
+        assert len(list(arrivals(scenario.load.plan(scenario.seed)))) <= 10

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 import pytest
 
-from router.adapters import Adapter, ClaudeAdapter, GeminiAdapter, OllamaAdapter, OpenAIAdapter, Prompt, converse
+from router.adapters import Adapter, ClaudeAdapter, GeminiAdapter, OllamaAdapter, OpenAIAdapter, Piece, Prompt, converse
 from router.errors import ProviderError, TruncatedBody
 from router.models import Message
 from router.settings import Secret
@@ -67,9 +67,13 @@ def read(provider: str, parts: list[bytes], error: Exception | None = None) -> t
     async def run() -> tuple[str, bool]:
         adapter, text = ADAPTERS[provider]("http://provider", Secret("k")), ""
         transport = Parts(stream_of(provider)[0], parts, error)
+
+        async def take(piece: Piece) -> None:
+            nonlocal text
+            text += piece.text
+
         try:
-            async for piece in converse(adapter, transport, PROMPT, TIMEOUTS, answer_bytes_max=1_000_000):
-                text += piece.text
+            await converse(adapter, transport, PROMPT, TIMEOUTS, take, answer_bytes_max=1_000_000)
         except ProviderError:
             return text, False
         return text, True

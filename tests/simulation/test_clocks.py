@@ -52,6 +52,20 @@ def test_a_clock_that_is_fast_begins_another_day_of_the_budget() -> None:
     assert 9 not in paid
 
 
+def test_a_fast_clock_ends_no_lease_of_another_worker() -> None:
+    """Leases go by the clock of Redis: a worker 11 h fast charges nobody for calls that are still under way."""
+    made = scenario(
+        "system: {workers: 2, settings: {BUDGET_STORE: redis}}\n"
+        "providers: {gemini: {tokens: 20, tokens_per_second: 10}}\n"
+        "faults: [{id: fast, at: 2s, duration: 6s, target: gateway, clock_skew: 11h}]\n"
+    )
+    journal = simulate(made)
+    assert {timed.event.action for timed in journal.spends} == {"reserve", "settle"}
+    verdict = judge_scenario(journal, made)
+    check = next(c for c in verdict.checks if c.name == "every reservation is settled or expired once")
+    assert check.verdict is Verdict.PASS, check.reason
+
+
 def test_a_skew_shows_in_the_evidence() -> None:
     """The journal says by how much the clock was off, and that it was right again."""
     made = scenario("faults: [{id: slow, at: 3s, duration: 2s, target: gateway, clock_skew: -5s}]\n")
