@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from faults.addresses import is_loopback
+from faults.addresses import is_ambiguous, is_loopback
 from faults.base import FaultError, Undo
 from faults.pids import sighting
 from faults.registry import DEADLINE_S, register
@@ -50,8 +50,7 @@ class BudgetFault(msgspec.Struct, kw_only=True):
     prepared: Undo | None = None
 
     def __post_init__(self) -> None:
-        if not is_loopback(urlsplit(self.url).hostname or ""):
-            raise FaultError(f"fault {self.id}: the budget's Redis is not on this machine")
+        _require_loopback(self.url, f"fault {self.id}: ")
 
     def describe(self) -> str:
         """Return the fault in a few words, such as `remaining 0.10 USD (of 50.00 USD a day)`."""
@@ -118,6 +117,16 @@ def read_back(fault: BudgetFault, *, deadline_s: float = DEADLINE_S) -> ReadBack
     )
 
 
+def _require_loopback(url: str, who: str = "") -> None:
+    try:
+        parts = urlsplit(url)
+        here = parts.scheme in ("redis", "rediss") and is_loopback(parts.hostname or "")
+    except ValueError:
+        here = False
+    if not here or is_ambiguous(url):  # the client takes hosts and paths from a query too
+        raise FaultError(f"{who}the budget's Redis is not on this machine")
+
+
 def _left(limit: int, standing: Standing) -> int:
     return limit - standing.total_micro_usd - max(0, standing.adjusted_micro_usd)
 
@@ -157,6 +166,7 @@ def _settle(record: Undo, deadline_s: float) -> tuple[bool, bool]:
 
 def _is_gone(record: Undo, deadline_s: float) -> bool:
     """Whether nobody listens any more, and never will: the Redis of a run ends with its harness and is not reused."""
+    _require_loopback(record.arguments["url"])  # an undo file is no better than whoever wrote it
     parts = urlsplit(record.arguments["url"])
     harness = sighting(int(record.arguments["harness"]))
     if harness is not None and harness.started == record.arguments["harness_started"]:
@@ -171,7 +181,8 @@ def _is_gone(record: Undo, deadline_s: float) -> bool:
 
 
 def _steps(url: str, deadline_s: float, work: Callable[[RedisBudgetStore], Coroutine[Any, Any, _T]]) -> _T:
-    """Do some steps on a store of our own, in an event loop of our own."""
+    """Do some steps on a store of our own, in an event loop of our own. Raises FaultError."""
+    _require_loopback(url)
 
     async def done() -> _T:
         store = RedisBudgetStore(url, timeout_s=deadline_s)

@@ -35,6 +35,8 @@ class DownFault(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     was: bool = True
     allow_remote: bool = False
+    upstream: str | None = None
+    """Where the proxy leads to; when it is given, a proxy of the name that leads elsewhere is left alone."""
 
     def describe(self) -> str:
         """Return the fault in a few words."""
@@ -54,6 +56,8 @@ class DownFault(msgspec.Struct, frozen=True, kw_only=True):
     def inject(self) -> None:
         """Put it in force. Raises ToxiproxyError."""
         server = Toxiproxy(self.url, allow_remote=self.allow_remote)
+        if self.upstream is not None:
+            server.require_upstream(self.proxy, self.upstream)
         with _switching(server, self.proxy):
             _held.setdefault((server.url, self.proxy), set()).add(self.id)
             server.set_enabled(self.proxy, False)

@@ -22,7 +22,12 @@ class OwnProxy(msgspec.Struct, frozen=True, kw_only=True):
 
     def prepare(self) -> Undo:
         """Return how to delete it. Changes nothing."""
-        arguments = {"url": self.url, "proxy": self.name, "allow_remote": self.allow_remote}
+        arguments = {
+            "url": self.url,
+            "proxy": self.name,
+            "upstream": self.upstream,
+            "allow_remote": self.allow_remote,
+        }
         return Undo(kind="proxy", arguments=arguments)
 
     def create(self) -> ProxyInfo:
@@ -33,7 +38,8 @@ class OwnProxy(msgspec.Struct, frozen=True, kw_only=True):
 def _undo(record: Undo, *, deadline_s: float) -> None:
     server = Toxiproxy.of(record, deadline_s=deadline_s)
     try:
-        server.delete_proxy(record.arguments["proxy"])
+        if _is_there(server, record):
+            server.delete_proxy(record.arguments["proxy"])
     except ToxiproxyError as error:
         if not error.gone:
             raise
@@ -41,11 +47,17 @@ def _undo(record: Undo, *, deadline_s: float) -> None:
 
 def _verify(record: Undo, *, deadline_s: float) -> bool:
     try:
-        return Toxiproxy.of(record, deadline_s=deadline_s).proxy(record.arguments["proxy"]) is None
+        return not _is_there(Toxiproxy.of(record, deadline_s=deadline_s), record)
     except ToxiproxyError as error:
         if error.gone:
             return True
         raise
+
+
+def _is_there(server: Toxiproxy, record: Undo) -> bool:
+    """Whether our proxy is there; one of its name that leads elsewhere is somebody else's, and stays."""
+    found = server.proxy(record.arguments["proxy"])
+    return found is not None and record.arguments.get("upstream", found.upstream) == found.upstream
 
 
 register("proxy", undo=_undo, verify=_verify)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from faults.addresses import is_loopback
+from faults.addresses import is_ambiguous, is_loopback
 from faults.base import FaultError, Undo
 from faults.registry import DEADLINE_S, register
 from seawall.emulators.client import EmulatorClient, EmulatorError
@@ -179,7 +179,7 @@ def _address(arguments: dict[str, Any]) -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise FaultError(f"{url!r} is no URL: {error}") from error
-    if not host or not port:
+    if not host or not port or is_ambiguous(url):
         raise FaultError(f"{url!r} is no address of an emulator's admin port; write it as http://127.0.0.1:9000")
     if not (arguments.get("allow_remote", False) or is_loopback(host)):
         raise FaultError(f"the emulator at {url} is not on this machine; name the target on the command line to allow")

@@ -45,6 +45,8 @@ class ToxicFault(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, int] = {}
     allow_remote: bool = False
     owns_proxy: bool = True
+    upstream: str | None = None
+    """Where the proxy leads to; when it is given, a proxy of the name that leads elsewhere is left alone."""
 
     def __post_init__(self) -> None:
         problems = _problems(self)
@@ -79,10 +81,11 @@ class ToxicFault(msgspec.Struct, frozen=True, kw_only=True):
 
     def inject(self) -> None:
         """Put it in force and read it back. Raises ToxiproxyError."""
+        server = Toxiproxy(self.url, allow_remote=self.allow_remote)
+        if self.upstream is not None:
+            server.require_upstream(self.proxy, self.upstream)
         _injected_here.add((self.url, self.proxy, self.toxic))
-        Toxiproxy(self.url, allow_remote=self.allow_remote).add_toxic(
-            self.proxy, self.toxic, self.type, self.stream, self.toxicity, self.attributes
-        )
+        server.add_toxic(self.proxy, self.toxic, self.type, self.stream, self.toxicity, self.attributes)
 
 
 def _problems(fault: ToxicFault) -> list[str]:

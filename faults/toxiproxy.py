@@ -22,7 +22,7 @@ import requests
 from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
-from faults.addresses import is_loopback
+from faults.addresses import is_ambiguous, is_loopback
 from faults.base import FaultError, Undo
 
 __all__ = ["CALL_DEADLINE_S", "ProxyInfo", "Removal", "Stream", "ToxicInfo", "Toxiproxy", "ToxiproxyError"]
@@ -102,7 +102,7 @@ class Toxiproxy:
             host, port = parts.hostname or "", parts.port or 8474
         except ValueError as error:
             raise FaultError(f"{url!r} is no URL: {error}") from error
-        if parts.scheme != "http" or not host or parts.username is not None or parts.path not in {"", "/"}:
+        if parts.scheme != "http" or not host or is_ambiguous(url) or parts.path not in {"", "/"}:
             raise FaultError(f"{url!r} is no address of a Toxiproxy API; write it as http://127.0.0.1:8474")
         if not allow_remote and not is_loopback(host):
             raise FaultError(f"Toxiproxy at {url} is not on this machine; name the target on the command line to allow")
@@ -147,7 +147,10 @@ class Toxiproxy:
         body = {"name": _checked(name), "upstream": upstream, "listen": listen, "enabled": True}
         answer = self._call(f"creation of proxy {name}", self._consumer.post, "/proxies", json=body)
         made = self._decode(answer, ProxyInfo)
-        if not made.enabled or made.upstream != upstream:
+        # Traffic goes where it says that it listens: it must not lead it to another machine.
+        asked_host, asked_port = _address(listen)
+        moved = made.address[0] != asked_host or asked_port not in (0, made.address[1])
+        if not made.enabled or made.upstream != upstream or moved:
             raise ToxiproxyError(f"Toxiproxy at {self.url} made proxy {name} otherwise than asked: {made}")
         return made
 
@@ -160,6 +163,13 @@ class Toxiproxy:
         if made.enabled is not enabled:
             raise ToxiproxyError(f"Toxiproxy at {self.url} ignored the {what}", words=str(answer))
         return made
+
+    def require_upstream(self, name: str, upstream: str) -> None:
+        """Raise ToxiproxyError unless the proxy leads to `upstream`: one that does not is somebody else's."""
+        found = self.proxy(name)
+        if found is None or found.upstream != upstream:
+            leads = "is not there" if found is None else f"leads to {found.upstream}, not to {upstream}"
+            raise ToxiproxyError(f"proxy {name} at {self.url} {leads}; it is not ours, and nothing is done to it")
 
     def delete_proxy(self, name: str) -> Removal:
         """Delete a proxy; that there is none is fine."""

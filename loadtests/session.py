@@ -41,7 +41,6 @@ STOP_S = 5.0
 _READY_S = 120.0
 _REPORT_S = 90.0
 _POLL_S = 0.1
-_SETTLE_S = 0.5
 _log = logging.getLogger("seawall")
 
 
@@ -190,8 +189,6 @@ class Session:
         self.finish()
         try:
             if done or why is not None:
-                # What the last answers cost is booked a moment after them.
-                gevent.sleep(_SETTLE_S)
                 self.harness.post("/v1/load/end", {"code": 0 if why is None else EXIT_BROKEN})
             else:
                 self._abort()

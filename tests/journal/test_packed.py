@@ -74,6 +74,23 @@ def test_containing_finds_texts() -> None:
     assert [record.intended_ns for record in found.containing(re.compile(rb"a k"))] == [1, 3, 5]
 
 
+def test_marks_hide_nothing_that_the_pattern_finds() -> None:
+    """With marks the same is found, in events longer than what is looked at in one go too, and across its borders."""
+    problems = ["x" * 70_000 + "A Key", None, "y" * 65_400 + "a kEY" + "z" * 200_000, "a key"] + [None] * 300
+    found = packed([request(f"{n:06d}", n, problem=problem) for n, problem in enumerate(problems)])
+    pattern = re.compile(rb"(?i:a key)")
+    assert [record.intended_ns for record in found.containing(pattern, (b"key",))] == [0, 2, 3]
+    assert list(found.containing(pattern, (b"other",))) == []
+
+
+def test_having_finds_values() -> None:
+    """The events whose field has one of the values, in order, and how many there are of each value."""
+    found = packed([request(f"{n:06d}", n, problem="ab"[n % 2] if n < 4 else None) for n in range(6)])
+    assert [record.intended_ns for record in found.having("problem", "b", None)] == [1, 3, 4, 5]
+    assert found.counts("problem") == {"a": 2, "b": 2, None: 2}
+    assert len(found.having("problem", "c")) == 0
+
+
 @pytest.mark.parametrize("changes", [{"end_ns": 2**70}, {"intended_ns": 2**63}, {"problem": "\ud800"}])
 def test_what_cannot_be_kept_is_refused_and_leaves_nothing_behind(changes: dict[str, Any]) -> None:
     """Numbers and texts of nobody's journal raise, and what is there stays whole."""

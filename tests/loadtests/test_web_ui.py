@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
 
 _HERE = Path(__file__).parent
 for _folder in (str(_HERE), str(_HERE.parent)):
@@ -57,11 +59,7 @@ def test_an_outage_by_hand_is_seen_healed_and_reported(locust: Interactive) -> N
         page.wait_for_function(
             "() => Number(document.querySelectorAll('#providers tr')[1].children[2].textContent) > 10"
         )
-        if shots:
-            page.screenshot(path=f"{shots}/chaos-1440.png", full_page=True)
-            page.set_viewport_size({"width": 390, "height": 844})
-            page.screenshot(path=f"{shots}/chaos-390.png", full_page=True)
-            page.set_viewport_size({"width": 1440, "height": 1000})
+        _looks_well(page, shots)
         page.click("button[aria-label='Heal hand_1']")
         page.wait_for_selector("#faults td:has-text('undo verified')")
         page.wait_for_selector("#providers tr:has-text('gemini') .mark.closed")
@@ -89,6 +87,33 @@ def test_an_outage_by_hand_is_seen_healed_and_reported(locust: Interactive) -> N
     assert verdict["undone"] is True
     broken = [check for check in verdict["checks"] if check["verdict"] == "fail"]
     assert broken == []
+
+
+def _looks_well(page: Page, shots: str | None) -> None:
+    """Ask axe-core in both themes, and whether anything overflows at the three widths; take pictures where wanted."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = Axe().run(page).response
+        bad = [each for each in found["violations"] if each["impact"] in {"serious", "critical"}]
+        assert [(each["id"], each["nodes"][0]["html"][:200]) for each in bad] == []
+        for width in (390, 768, 1440):
+            page.set_viewport_size({"width": width, "height": 1000})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            if shots:
+                page.screenshot(path=f"{shots}/chaos-{width}-{scheme}.png", full_page=True)
+    page.emulate_media(color_scheme="light")
+
+
+def test_the_login_holds_for_the_chaos_page_too(locust: Interactive) -> None:
+    """With `--web-login` nobody sees the page, the state or the journal without it, and the token is not told."""
+    port = free_port()
+    locust.start("--web-host", "127.0.0.1", "--web-port", str(port), "--web-login")
+    url = f"http://127.0.0.1:{port}"
+    locust.wait_for(lambda: ask(f"{url}/login")[0] in (200, 500))
+    for path in ("", "state", "events", "download/journal", "assets/chaos.js"):
+        status, _, body = ask(f"{url}/chaos/{path}")
+        assert status != 200 or b"seawall" not in body.lower(), path
+        assert b"seawall-page" not in body
 
 
 def test_nobody_else_may_break_things(locust: Interactive) -> None:
