@@ -27,7 +27,7 @@ __all__ = ["MESSAGE_MAX", "annotations_of", "file_of", "lines_of"]
 MESSAGE_MAX = 1500
 """Characters of one message; GitHub cuts longer ones where it likes."""
 _LEVELS = {Verdict.FAIL: "error", Verdict.INVALID: "error", Verdict.PARTIAL: "warning"}
-_KEYS = {"always": "always", "sometimes": "sometimes", "eventually": "eventually", "threshold": "thresholds"}
+_KEYS = {"threshold": "thresholds"} | {name: name for name in ("always", "sometimes", "eventually", "scaling")}
 _PLACES = ("", "*/", "*/*/", "*/*/*/")
 _FAULT = re.compile(r"\bfault (\S+?)\b", re.IGNORECASE)
 

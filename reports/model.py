@@ -29,7 +29,7 @@ from seawall.verdicts.model import Check, RunVerdict, Verdict
 
 __all__ = ["Mark", "Remark", "RunView", "replay_of", "view_of"]
 
-_GROUPS = ("validity", "invariant", "steady_state", "always", "sometimes", "eventually", "threshold", "undo")
+_GROUPS = ("validity", "invariant", "steady_state", "always", "sometimes", "eventually", "threshold", "scaling", "undo")
 _REMARKS_MAX = 200
 _FIGURES_MAX = 1000
 

@@ -68,9 +68,7 @@ def render_comparison(comparison: Comparison, folder: Path, worse: Sequence[str]
 
     `worse` are sentences on what is worse than in the baseline. Raises OSError.
     """
-    write_atomically(
-        folder / COMPARISON_FILE, msgspec.json.format(msgspec.json.encode(comparison), indent=2) + b"\n"
-    )
+    write_atomically(folder / COMPARISON_FILE, msgspec.json.format(msgspec.json.encode(comparison), indent=2) + b"\n")
     cells = {place: _shown(cell) for place, cell in cells_of(comparison).items()}
     systems = [info.label for info in comparison.systems]
     page = systems_page(

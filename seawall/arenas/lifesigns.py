@@ -19,7 +19,15 @@ from seawall.arenas.injector import PlannedFault
 from seawall.arenas.part import Part
 from seawall.scenario.model import FaultSpec
 
-__all__ = ["ProcessProver", "ask", "gateway_answers", "planned_process_fault", "redis_answers", "toxiproxy_answers"]
+__all__ = [
+    "ProcessProver",
+    "ask",
+    "gateway_answers",
+    "path_answers",
+    "planned_process_fault",
+    "redis_answers",
+    "toxiproxy_answers",
+]
 
 _ASK_LIMIT_S = 0.5
 _ANSWER_LIMIT = 64 * 1024
@@ -111,6 +119,12 @@ async def gateway_answers(pid: int, port: int, *, shared: bool = False) -> dict[
             if not shared or (worker is not None and int(worker[1]) == pid):
                 return {"answer": "/readyz 200"}
     return None
+
+
+async def path_answers(_pid: int, port: int, *, path: str) -> dict[str, Any] | None:
+    """Ask a gateway of others for the path that says that it serves."""
+    answer = await ask(port, f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n".encode())
+    return {"answer": f"{path} 200"} if answer.startswith(b"HTTP/1.1 200 ") else None
 
 
 async def redis_answers(pid: int, port: int) -> dict[str, Any] | None:

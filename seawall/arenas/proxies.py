@@ -34,7 +34,12 @@ class OwnProxies:
         self.is_external = False
 
     def attach(self, url: str, *, is_external: bool) -> None:
-        """Use the Toxiproxy at `url`; an external one is somebody else's and may be on another machine."""
+        """
+        Use the Toxiproxy at `url`; an external one is somebody else's.
+
+        Raises FaultError where it is not on this machine: our proxies listen on loopback and lead there.
+        """
+        Toxiproxy(url)
         self.url = url
         self.is_external = is_external
 
@@ -48,9 +53,9 @@ class OwnProxies:
         """Where each target is reached through its proxy."""
         return {target: proxy.address for target, proxy in self.by_target.items()}
 
-    async def create(self, target: str, port: int) -> ProxyInfo:
-        """Create a proxy to a loopback port. Raises FaultError."""
-        creation = asyncio.ensure_future(self._create(target, port))
+    async def create(self, target: str, port: int, *, listen_port: int = 0) -> ProxyInfo:
+        """Create a proxy to a loopback port, which listens on `listen_port`, 0 for a free one. Raises FaultError."""
+        creation = asyncio.ensure_future(self._create(target, port, listen_port))
         try:
             return await asyncio.shield(creation)
         except asyncio.CancelledError:
@@ -59,12 +64,12 @@ class OwnProxies:
             creation.exception()  # it is told to nobody any more
             raise
 
-    async def _create(self, target: str, port: int) -> ProxyInfo:
+    async def _create(self, target: str, port: int, listen_port: int) -> ProxyInfo:
         proxy = OwnProxy(
             name=f"seawall-{self._run}-{target}",
             upstream=f"127.0.0.1:{port}",
+            listen=f"127.0.0.1:{listen_port}",
             url=self.url,
-            allow_remote=self.is_external,
         )
         record = proxy.prepare()
         number = await asyncio.to_thread(self._undo.append, record)
@@ -110,7 +115,7 @@ class OwnProxies:
                 server.set_enabled(lost.name, False)
 
     def _server(self) -> Toxiproxy:
-        return Toxiproxy(self.url, allow_remote=self.is_external)
+        return Toxiproxy(self.url)
 
 
 def _is_of(record: Undo, kind: str, **arguments: str) -> bool:

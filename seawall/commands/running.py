@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from faults.base import FaultError
-from router.errors import ConfigurationError, SeawallError
+from router.errors import SeawallError
 from seawall.commands.planned import planned_text
+from seawall.commands.under_test import put_under_test
 from seawall.console import COLOURS, short_path
 from seawall.control.steering import Steering
 from seawall.paths import runs_dir
@@ -21,9 +22,6 @@ from seawall.scenario import Loaded, ScenarioError, find, load_scenario
 from seawall.scenario.problems import Problem
 from seawall.screen import Screen, complain
 from seawall.suite import RenderSuite, Result, SuiteOptions, Unready, run_suite, worst_exit, write_suite
-from seawall.systems import system_named
-from seawall.systems.url import upstream_lines
-from seawall.toolchain import ToolchainError
 
 __all__ = ["run", "summary"]
 
@@ -32,11 +30,9 @@ _PLACES = {"wire": "on the wire", "simulation": "in the simulation", "cluster": 
 
 def run(options: Any, *, render: Render, render_suite: RenderSuite) -> int:
     """Run what `options` name and return the worst exit code."""
-    if not (options.names or options.tag or options.all):
-        complain("seawall run: name a scenario, or give --tag or --all; `seawall list` shows what there is")
-        return Exit.USAGE
-    if options.jobs < 1:
-        complain(f"seawall run: --jobs is {options.jobs}; it must be at least 1")
+    problem = _misuse(options)
+    if problem is not None:
+        complain(f"seawall run: {problem}")
         return Exit.USAGE
     try:
         scenarios, elsewhere = _chosen(options)
@@ -44,17 +40,16 @@ def run(options: Any, *, render: Render, render_suite: RenderSuite) -> int:
         for problem in error.problems:
             complain(str(problem))
         return Exit.USAGE
-    if options.live and (len(scenarios) != 1 or options.arena != "wire"):
-        complain("seawall run: --live watches one scenario on the wire; name just one, without --arena simulation")
-        return Exit.USAGE
     problem = _cluster_problem(options)
+    if options.live and (len(scenarios) != 1 or options.arena != "wire"):
+        problem = "--live watches one scenario on the wire; name just one, without --arena simulation"
     if problem is not None:
         complain(f"seawall run: {problem}")
         return Exit.USAGE
     screen = Screen()
     for line in elsewhere:
         screen.write(line)
-    if options.system is not None and (code := _ready(options, scenarios, screen)) is not None:
+    if options.system is not None and (code := put_under_test(options, scenarios, screen)) is not None:
         return code
     if options.plan:
         screen.write(planned_text(scenarios, seed=options.seed, jobs=options.jobs))
@@ -62,32 +57,10 @@ def run(options: Any, *, render: Render, render_suite: RenderSuite) -> int:
     return asyncio.run(_run(scenarios, options, screen, render, render_suite))
 
 
-def _ready(options: Any, scenarios: list[Loaded], screen: Screen) -> Exit | None:
-    """Install the system that is named and leave out what it cannot do; return an exit code where nothing is left."""
-    if options.arena != "wire":
-        complain("seawall run: --system names a gateway on the wire; leave out --arena simulation")
-        return Exit.USAGE
-    try:
-        system = system_named(options.system)
-        if not options.plan:
-            system.install(lambda line: screen.write(f"  {line}"))
-    except (ConfigurationError, ToolchainError) as error:
-        complain(f"seawall run: {error}")
-        return Exit.INVALID if isinstance(error, ToolchainError) else Exit.USAGE
-    for loaded in list(scenarios):
-        missing = system.unsupported(loaded.scenario)
-        if missing:
-            screen.write(f"unsupported by {system.label}: {Path(loaded.name).stem}: {'; '.join(missing)}")
-            scenarios.remove(loaded)
-    if not scenarios:
-        complain(f"seawall run: {system.label} can do none of these scenarios")
-        return Exit.USAGE
-    if system.upstream_ports:
-        for line in upstream_lines():
-            screen.write(line)
-        if not options.plan:
-            options.jobs = 1  # its upstreams are on fixed ports
-    return None
+def _misuse(options: Any) -> str | None:
+    if not (options.names or options.tag or options.all):
+        return "name a scenario, or give --tag or --all; `seawall list` shows what there is"
+    return None if options.jobs >= 1 else f"--jobs is {options.jobs}; it must be at least 1"
 
 
 async def _run(

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from seawall.gateway import demo
+from seawall.gateway.protection import TLS_FLAGS
 from seawall.gateway.serve import main as serve_gateway
 from seawall.screen import complain
 
@@ -18,6 +19,7 @@ def serve(options: Any) -> int:
     """Serve until SIGTERM or SIGINT and return the gateway's exit code."""
     given = {"--host": options.host, "--port": options.port, "--workers": options.workers, "--config": options.config}
     argv = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    argv += [f"{flag}={value}" for flag in TLS_FLAGS if (value := getattr(options, flag[2:].replace("-", "_")))]
     argv += ["--ready-json"] if options.ready_json else []
     if not options.demo:
         return serve_gateway(argv)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from router.settings import Settings
 from seawall.scenario.model import Scenario
-from seawall.systems.base import Launch
+from seawall.systems.base import Launch, SystemBase, Target
 from seawall.version import version
 
 __all__ = ["SeawallSystem"]
@@ -22,13 +22,19 @@ _ADDRESSES = {
     "local": "OLLAMA_HOST",
     "redis": "REDIS_URL",
 }
+# docs/how-to/gateway.md: as long as a healthy answer may take, and no longer. A scenario's own value wins.
+_TUNED = {"FIRST_BYTE_TIMEOUT": "2s", "IDLE_TIMEOUT": "2s", "CIRCUIT_BREAKER_RECOVERY_TIMEOUT": "5s"}
 
 
-class SeawallSystem:
-    """The gateway of this very package; each worker is one process."""
+class SeawallSystem(SystemBase):
+    """The gateway of this very package; each worker is one process. Tuned is shorter timeouts, nothing else."""
 
     name: ClassVar[str] = "seawall"
     observes: ClassVar[tuple[str, ...]] = ("request", "call", "attempt", "breaker", "spend")
+
+    def target(self, scenario: Scenario, upstreams: Mapping[str, str]) -> Target:
+        """See SystemUnderTest: it is asked as OpenAI is."""
+        return Target()
 
     def version(self) -> str:
         """See SystemUnderTest."""
@@ -40,7 +46,7 @@ class SeawallSystem:
 
     def settings(self, scenario: Scenario) -> dict[str, str]:
         """See SystemUnderTest."""
-        values = {name.upper(): str(value) for name, value in scenario.system.settings.items()}
+        values = {name: str(value) for name, value in self._written(scenario).items()}
         return dict(_shown(tuple((_KEYS | values).items())))
 
     def render(
@@ -52,7 +58,7 @@ class SeawallSystem:
         Every setting is written out: what the machine's environment or a `.env` file says must not change a run.
         """
         addresses = {_ADDRESSES[name]: url for name, url in upstreams.items()}
-        written = {name.upper(): value for name, value in scenario.system.settings.items()}
+        written = self._written(scenario)
         values = _shown(tuple((written | addresses).items()))
         # What is masked in what is shown comes from here: addresses, and keys, which a scenario may only take away.
         keys = {name: str(written.get(name, emulated)) for name, emulated in _KEYS.items()}
@@ -62,6 +68,10 @@ class SeawallSystem:
             *(("--reuse-port",) if shared else ()),
         )
         return Launch(argv=argv, environment=environment | {"SEAWALL_API_KEYS": ""})
+
+    def _written(self, scenario: Scenario) -> dict[str, Any]:
+        tuned = _TUNED if self.config == "tuned" else {}
+        return tuned | {name.upper(): value for name, value in scenario.system.settings.items()}
 
     def base_url(self, ready: Mapping[str, Any]) -> str:
         """See SystemUnderTest."""
