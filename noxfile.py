@@ -77,6 +77,15 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def compare(session: nox.Session) -> None:
+    """Compare gateways under the storm; `-- --few` for a few cells, else what `seawall compare` takes."""
+    _install(session, "build", "harness", project=True)
+    few = ("--systems", "seawall,tensorzero,direct", "--scenarios", "storm-500,storm-cut-stream,storm-all-500")
+    words = session.posargs if session.posargs != ["--few"] else (*few, "--cost-seconds", "4", "--require", "seawall")
+    session.run("seawall", "compare", "--out", str(Path(session.create_tmp()) / "compare"), *words, **PATIENCE)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests on this Python; arguments go to pytest, such as `-- -k breaker`."""
     _tests(session)
@@ -129,6 +138,13 @@ def bench(session: nox.Session) -> None:
     chosen = [session.posargs] if session.posargs else every
     for name, *arguments in chosen:
         session.run("python", "-m", f"benchmarks.{name}", *arguments, **PATIENCE)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run mixed faults, kills and restarts for 20 minutes, and see that nothing grows; `-- --seconds 60` for less."""
+    _install(session, "build", "harness", project=True)
+    session.run("python", "-m", "benchmarks.soak", *session.posargs, **PATIENCE)
 
 
 @nox.session

@@ -12,9 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main", "report_of", "shadowed"]
+__all__ = ["main", "render_of", "report_of", "shadowed"]
 
 _OWN = ("router", "faults", "reports", "loadtests")
+_EXTRAS = {
+    "serve": "gateway",
+    "certs": "crypto",
+    "cluster": "cluster",
+    "forget": "crypto",
+    "transcripts": "crypto",
+    "keys": "crypto",
+}
+"""What brings the packages of a command; all others need the harness."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.partition(".")[0] in {"seawall", *_OWN}:
             raise
-        extra = "gateway" if options.command == "serve" else "harness"
+        extra = _EXTRAS.get(options.command, "harness")
         complain(f"seawall: {error.name} is not installed; pip install 'seawall[{extra}]'")
         return 3
 
@@ -48,11 +57,19 @@ def _run(options: Any) -> int:
 
 
 def _report(options: Any) -> int:
-    from reports.render import render
+    from reports.annotations import annotations_of
+    from reports.changes import compare_folders
+    from reports.render import render, view_in
     from reports.suite import render_suite
-    from seawall.commands.reporting import report
+    from seawall.commands.reporting import Reports, report
 
-    return report(options, render=render, render_suite=render_suite)
+    reports = Reports(
+        render=render,
+        render_suite=render_suite,
+        annotations=lambda folder: annotations_of(view_in(folder)),
+        compare=compare_folders,
+    )
+    return report(options, reports=reports)
 
 
 def _validate(options: Any) -> int:
@@ -90,6 +107,14 @@ def _version(options: Any) -> int:
     return show_version(options)
 
 
+def _compare(options: Any) -> int:
+    from reports.render import render
+    from reports.systems import render_comparison
+    from seawall.commands.compare import compare
+
+    return compare(options, render=render, render_comparison=render_comparison)
+
+
 def _hunt(options: Any) -> int:
     from seawall.commands.hunting import run_hunt
 
@@ -108,6 +133,36 @@ def _serve(options: Any) -> int:
     return serve(options)
 
 
+def _certs(options: Any) -> int:
+    from seawall.commands.certs import certs
+
+    return certs(options)
+
+
+def _cluster(options: Any) -> int:
+    from seawall.commands.cluster import cluster
+
+    return cluster(options)
+
+
+def _forget(options: Any) -> int:
+    from seawall.commands.erasing import forget
+
+    return forget(options)
+
+
+def _transcripts(options: Any) -> int:
+    from seawall.commands.erasing import transcripts
+
+    return transcripts(options)
+
+
+def _keys(options: Any) -> int:
+    from seawall.commands.erasing import keys
+
+    return keys(options)
+
+
 def _completion(options: Any) -> int:
     from seawall.commands.completion import completion
 
@@ -116,6 +171,7 @@ def _completion(options: Any) -> int:
 
 _COMMANDS: dict[str, Callable[[Any], int]] = {
     "run": _run,
+    "compare": _compare,
     "hunt": _hunt,
     "validate": _validate,
     "list": _list,
@@ -124,6 +180,11 @@ _COMMANDS: dict[str, Callable[[Any], int]] = {
     "recover": _recover,
     "emulate": _emulate,
     "serve": _serve,
+    "certs": _certs,
+    "cluster": _cluster,
+    "forget": _forget,
+    "transcripts": _transcripts,
+    "keys": _keys,
     "completion": _completion,
     "version": _version,
 }
@@ -135,6 +196,13 @@ def report_of(folder: Path) -> Path:
 
     render(folder)
     return folder / "index.html"
+
+
+def render_of(folder: Path) -> Any:
+    """Judge the journal in `folder`, write the reports beside it, and return the verdict. Raises what `render` does."""
+    from reports.render import render
+
+    return render(folder)
 
 
 def shadowed() -> str | None:

@@ -76,10 +76,10 @@ class Console:
         self._load_s = duration_of(plan)
         load = f"{_counted(count_of(plan), 'request')} in {self._load_s:g} s"
         self._write(self._screen.paint(f"▶ {name}", "1") + f": {scenario.title}")
-        where = "on the wire" if arena == "wire" else "in the simulation"
+        where = {"wire": "on the wire", "cluster": "on a cluster"}.get(arena, "in the simulation")
         self._write(f"  {where}, seed {scenario.seed}, {load}, {_counted(len(scenario.faults), 'fault')}")
         parts = "starting gateway, emulators, Toxiproxy and Locust"
-        self.doing(parts if arena == "wire" else "simulating")
+        self.doing("simulating" if arena == "simulation" else parts)
 
     def doing(self, text: str | None) -> None:
         """Show on a terminal what takes a moment; None when it is done."""

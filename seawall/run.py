@@ -229,7 +229,7 @@ async def _started(run: _Run, arena: WireArena) -> tuple[Load, list[PlannedFault
     """Bring the arena up to the moment at which the load begins; return the load generator and the bound faults."""
     began = time.monotonic()
     toxiproxy = await arena.resolve()
-    run.header = (time.monotonic_ns(), _header(run, arena.name, arena.versions()))
+    run.header = (time.monotonic_ns(), _header(run, arena))
     run.emit(run.header[1])
     await arena.start()
     faults = arena.planned_faults()
@@ -358,7 +358,7 @@ async def _unless_aborted(run: _Run, work: Coroutine[Any, Any, _T]) -> _T | None
         aborted.cancel()
 
 
-def _header(run: _Run, arena: str, parts: dict[str, str]) -> Header:
+def _header(run: _Run, arena: WireArena) -> Header:
     loaded = run.loaded
     return Header(
         run=run.name,
@@ -367,12 +367,12 @@ def _header(run: _Run, arena: str, parts: dict[str, str]) -> Header:
         scenario_name=run.scenario_name,
         scenario_sha256=loaded.sha256,
         seed=run.scenario.seed,
-        arena=arena,
+        arena=arena.name,
         system=f"{run.system.label} {run.system.version()}",
         commit=commit(),
-        versions=versions_of(_REPORTED) | parts,
+        versions=versions_of(_REPORTED) | arena.versions(),
         settings=run.system.settings(run.scenario),
-        observes=list(run.system.observes),
+        observes=list(arena.observes),
     )
 
 

@@ -12,13 +12,15 @@ import os
 import re
 import sys
 import unicodedata
+from collections.abc import Callable
 from typing import TextIO
 
-__all__ = ["Screen", "complain", "fitted"]
+__all__ = ["Screen", "complain", "complaints_to", "fitted"]
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])")
 _CONTROLS = {code: None for code in (*range(32), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
 _WIDTH_MIN = 20
+_taker: Callable[[str], None] | None = None
 
 
 class Screen:
@@ -93,7 +95,10 @@ class Screen:
 
 
 def complain(text: str) -> None:
-    """Write a line to standard error, if anybody is there to take it."""
+    """Write a line to standard error, if anybody is there to take it, or to what `complaints_to` named."""
+    if _taker is not None:
+        _taker(text)
+        return
     if sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison] - it is when closed before we began
         return
     try:
@@ -101,6 +106,13 @@ def complain(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):
         _let_go(sys.stderr)
+
+
+def complaints_to(taker: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    """Let `taker` have all complaints of this process from now on, None: standard error; return who had them."""
+    global _taker
+    before, _taker = _taker, taker
+    return before
 
 
 def fitted(text: str, width: int) -> str:

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "reports": (
         "reports",
         "seawall.answers",
+        "seawall.compare.model",
         "seawall.journal",
         "seawall.plan",
         "seawall.scenario",

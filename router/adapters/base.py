@@ -174,7 +174,7 @@ def decoded(data: bytes, kind: type[_T], words: str) -> _T:
     """Return `data` as `kind`. Raises InvalidAnswer that names `words` and not the data."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidAnswer(f"{words} cannot be read: {error}") from None
 
 

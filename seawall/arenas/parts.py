@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import Any, Literal
 import msgspec
 
 from router.errors import SeawallError
-from seawall.arenas.lifesigns import gateway_answers, redis_answers, toxiproxy_answers
+from seawall.arenas.lifesigns import gateway_answers, path_answers, redis_answers, toxiproxy_answers
 from seawall.arenas.part import Answers, Part
 from seawall.arenas.proxies import OwnProxies
 from seawall.emulators.config import Config
@@ -28,7 +29,7 @@ from seawall.journal.writer import EVENTS_VARIABLE
 from seawall.ports import HeldPort
 from seawall.processes import Child, Processes, ProcessFailed, Ready
 from seawall.scenario.model import PROVIDERS, Scenario
-from seawall.systems import SystemUnderTest
+from seawall.systems import Launch, SystemUnderTest
 
 __all__ = ["GATEWAY_NAME", "TOKEN_VARIABLE", "ArenaFailed", "Launcher"]
 
@@ -36,8 +37,8 @@ TOKEN_VARIABLE = "SEAWALL_TOKEN"  # noqa: S105 - the variable's name
 """Holds the emulators' admin token in their environment; with a suffix of the run's own in the harness's."""
 GATEWAY_NAME = "gateway"
 _START_TRIES = 3
+_IN_USE = re.compile("in use|EADDRINUSE", re.IGNORECASE)
 _START_LIMIT_S = 15.0
-_GATEWAY_LIMIT_S = 30.0
 
 
 class ArenaFailed(SeawallError):
@@ -65,6 +66,7 @@ class Launcher:
         *,
         ready: Literal["json-line"] | Ready = "json-line",
         deadline_s: float = _START_LIMIT_S,
+        cwd: Path | None = None,
     ) -> Child:
         """Start one process; `environment` is added to the harness's own, from which the token is left out."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(TOKEN_VARIABLE)}
@@ -75,6 +77,7 @@ class Launcher:
             ready=ready,
             deadline_s=deadline_s,
             log=self._folder / f"{name}.log",
+            cwd=cwd,
         )
 
     async def emulators(self, scenario: Scenario, token: str) -> Mapping[str, Any]:
@@ -144,14 +147,40 @@ class Launcher:
                 environment = dict(launch.environment)
                 if "BUDGET_SQLITE_PATH" in environment:  # one run's spend is not the next one's
                     environment["BUDGET_SQLITE_PATH"] = str(self._folder / "budget.db")
-                return await self.start(name, launch.argv, environment, deadline_s=_GATEWAY_LIMIT_S)
+                return await self._gateway(name, launch, environment, port)
 
-            return Part(name, start, partial(gateway_answers, shared=count > 1), shared=count > 1)
+            answers = partial(gateway_answers, shared=count > 1)
+            if probe.health is not None:
+                answers = partial(path_answers, path=probe.health)
+            return Part(name, start, answers, shared=count > 1)
 
+        probe = system.render(scenario, upstreams, shared=count > 1)
         first, *others = [part(name) for name in names]
-        await first.start()
+        if probe.health is None:
+            await first.start()
+        else:
+            await self._on_a_free_port(first, is_foreign=True)
         await asyncio.gather(*(other.start(first.port) for other in others))
         return [first, *others]
+
+    async def _gateway(self, name: str, launch: Launch, environment: Mapping[str, str], port: int) -> Child:
+        """Start one process of the system under test, in a folder of its own where it has files."""
+        folder: Path | None = None
+        if launch.files:
+            folder = self._folder / f"{name}-files"
+            folder.mkdir(exist_ok=True)
+            for file, text in launch.files.items():
+                (folder / file).write_text(text, encoding="utf-8")
+        ready: Literal["json-line"] | Ready = "json-line"
+        if (path := launch.health) is not None:
+
+            async def serves(child: Child) -> bool:
+                return await path_answers(child.pid, port, path=path) is not None
+
+            ready = serves
+        return await self.start(
+            name, launch.argv, environment, ready=ready, deadline_s=launch.start_limit_s, cwd=folder
+        )
 
     async def _server(
         self, name: str, argv: Sequence[str], environment: Mapping[str, str], answers: Answers, port: int
@@ -168,13 +197,15 @@ class Launcher:
 
         return await self.start(name, argv, environment, ready=ready)
 
-    async def _on_a_free_port(self, part: Part) -> None:
+    async def _on_a_free_port(self, part: Part, *, is_foreign: bool = False) -> None:
         """Start a part that cannot choose its port; somebody else may take it in between, so try again."""
         for attempt in range(1, _START_TRIES + 1):
             with HeldPort() as held:
                 try:
                     await part.start(held.port)
                 except ProcessFailed as error:
+                    if is_foreign and not _IN_USE.search(str(error)):
+                        raise  # it has another reason, and takes long to tell it
                     if attempt == _START_TRIES:
                         problem = f"{part.name} could not be started on any of {_START_TRIES} free ports"
                         raise ArenaFailed(f"{problem}; the last time: {error}") from error

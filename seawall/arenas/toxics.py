@@ -21,7 +21,7 @@ _ASK_DEADLINE_S = 1.0
 
 
 def planned_toxic_fault(
-    spec: FaultSpec, start_s: float, proxy: ProxyInfo, *, run: str, url: str, is_external: bool, witness: Witness
+    spec: FaultSpec, start_s: float, proxy: ProxyInfo, *, run: str, url: str, witness: Witness
 ) -> PlannedFault:
     """
     Return the fault `toxic` of the scenario, bound to `proxy` on the Toxiproxy at `url`.
@@ -31,9 +31,15 @@ def planned_toxic_fault(
     toxic = spec.toxic
     if toxic is None:
         raise ValueError(f"fault {spec.id} has no toxic")
-    common: dict[str, Any] = {"id": spec.id, "target": spec.target, "proxy": proxy.name, "url": url}
+    common: dict[str, Any] = {
+        "id": spec.id,
+        "target": spec.target,
+        "proxy": proxy.name,
+        "url": url,
+        "upstream": proxy.upstream,
+    }
     if toxic.type == "down":
-        fault = DownFault(**common, allow_remote=is_external)
+        fault = DownFault(**common)
     else:
         fault = ToxicFault(
             **common,
@@ -42,7 +48,6 @@ def planned_toxic_fault(
             stream=toxic.stream,
             toxicity=toxic.toxicity,
             attributes=dict(toxic.attributes),
-            allow_remote=is_external,
         )
     protocol = "resp" if spec.target == "redis" else "http"
     plan = probe_plan(toxic.type, toxic.stream, toxic.attributes, toxic.toxicity, protocol)

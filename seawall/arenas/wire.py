@@ -10,8 +10,10 @@ Everything listens on loopback. Every process runs under a supervisor and ends w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
+import time
 from pathlib import Path
 
 import msgspec
@@ -30,9 +32,10 @@ from seawall.arenas.part import Grip, Part
 from seawall.arenas.parts import GATEWAY_NAME, TOKEN_VARIABLE, ArenaFailed, Launcher
 from seawall.arenas.proxies import OwnProxies
 from seawall.arenas.toxics import ping_witness, planned_toxic_fault
+from seawall.arenas.usage import USAGE_FILE, Usage, usage_of
 from seawall.processes import Child, Processes
 from seawall.scenario.model import FaultSpec, Scenario
-from seawall.systems import SystemUnderTest
+from seawall.systems import SystemUnderTest, Target
 from seawall.toolchain import Progress, Resolved
 
 __all__ = ["ArenaFailed", "WireArena"]
@@ -48,6 +51,8 @@ class WireArena:
     `folder` is the run's folder; `undo` holds what must be taken back. Raises ArenaFailed, ToolchainError, FaultError
     or ProcessFailed with the part and the way out.
     """
+
+    name = "wire"
 
     def __init__(
         self,
@@ -78,6 +83,9 @@ class WireArena:
         self.redis: Resolved | None = None
         self._is_up = False
         self.base_url = ""
+        self.target = Target()
+        self._used: tuple[float, int] | None = None
+        self.gateway_start_s = 0.0
 
     async def resolve(self) -> Resolved:
         """Find the parts that are not Python, making them the first time; return Toxiproxy."""
@@ -86,6 +94,11 @@ class WireArena:
         self.toxiproxy = await asyncio.to_thread(toolchain.resolve, "toxiproxy", progress=self._progress)
         return self.toxiproxy
 
+    @property
+    def observes(self) -> tuple[str, ...]:
+        """Which kinds of events of the system under test reach this run's journal."""
+        return self._system.observes
+
     def versions(self) -> dict[str, str]:
         """Return the versions of the parts that are not Python, by name."""
         found = {"toxiproxy": self.toxiproxy, "redis": self.redis}
@@ -93,6 +106,22 @@ class WireArena:
 
     async def start(self) -> None:
         """Start emulators, Toxiproxy with a proxy a provider, Redis where needed, and the system under test."""
+        upstreams = await self._start_upstreams()
+        if self._system.is_outside:
+            self.base_url = self._system.base_url(upstreams)
+        else:
+            began_s = time.monotonic()
+            workers = await self._launcher.gateway(self._scenario, self._system, upstreams)
+            self.gateway_start_s = time.monotonic() - began_s
+            self._keep(GATEWAY_NAME, workers[0])
+            self.base_url = self._system.base_url({"port": workers[0].port, **workers[0].child.ready})
+        self._is_up = True
+        ended = [child.name for child in self._processes.children.values() if not child.is_running]
+        if ended:
+            raise ArenaFailed(f"{', '.join(ended)} ended while the other parts started; see the logs in {self._folder}")
+
+    async def _start_upstreams(self) -> dict[str, str]:
+        """Start all that the system under test reaches, and return the URL of each."""
         # The undo of a provider's behaviour needs the token; it never leaves the environment of our own processes.
         os.environ[self._token_variable] = self._token
         toxiproxy = self.toxiproxy or await self.resolve()
@@ -101,25 +130,23 @@ class WireArena:
         )
         self._admin_url = f"http://127.0.0.1:{emulators['admin']}"
         for provider, port in emulators["ports"].items():
-            await self._proxies.create(provider, port)
+            await self._proxies.create(provider, port, listen_port=self._system.upstream_ports.get(provider, 0))
         upstreams = {name: "http://{}:{}".format(*address) for name, address in self._proxies.addresses.items()}
         if redis is not None:
             self._redis_url = f"redis://127.0.0.1:{redis.port}/0"
             proxy = await self._proxies.create("redis", redis.port)
             upstreams["redis"] = "redis://{}:{}/0".format(*proxy.address)
-        workers = await self._launcher.gateway(self._scenario, self._system, upstreams)
-        self._keep(GATEWAY_NAME, workers[0])
-        self.base_url = self._system.base_url(workers[0].child.ready)
-        self._is_up = True
-        ended = [child.name for child in self._processes.children.values() if not child.is_running]
-        if ended:
-            raise ArenaFailed(f"{', '.join(ended)} ended while the other parts started; see the logs in {self._folder}")
+        self.target = self._system.target(self._scenario, upstreams)
+        return upstreams
 
     async def start_load(self) -> tuple[Child, int]:
         """Start the load generator and return it with the start of the load (CLOCK_MONOTONIC nanoseconds)."""
+        plan, target = self._scenario.load.plan(self._scenario.seed), self.target
         config = LoadConfig(
-            plan=self._scenario.load.plan(self._scenario.seed),
+            plan=plan if target.model is None else msgspec.structs.replace(plan, model=target.model),
             base_url=self.base_url,
+            path=target.path,
+            headers=target.headers,
             events=str(self._folder),
             label=self._scenario.title,
             status_file=str(self._folder / "load-status.json"),
@@ -137,6 +164,7 @@ class WireArena:
             ready=started,
             deadline_s=_LOAD_READY_S,
         )
+        self._used = self.usage()
         status = load_command.read_status(config)
         if status is None:
             raise ArenaFailed("the load generator was ready but wrote no status")
@@ -147,26 +175,20 @@ class WireArena:
         planned: list[PlannedFault] = []
         for spec in self._scenario.faults:
             first_s, *repeats_s = self._scenario.occurrences(spec.id)
-            fault = self._planned(spec, first_s)
+            fault = self.planned(spec, first_s)
             planned.append(msgspec.structs.replace(fault, repeats_s=tuple(repeats_s)))
         return planned
 
-    def expects_exit(self, name: str) -> bool:
-        """Whether a fault has asked for the end of the process of that name, or it may be another try at starting."""
-        if not self._is_up:
-            return True
-        return any(part.name == name and part.expects_exit for part in self._parts.values())
+    def planned(self, spec: FaultSpec, start_s: float) -> PlannedFault:
+        """
+        Return a fault bound to the part that it harms, to start `start_s` seconds after the start of the load.
 
-    async def close(self) -> bool:
-        """Start nothing any more, delete the proxies of this run, and return whether all are verified gone."""
-        for part in self._parts.values():
-            await part.close()
-        clean = await self._proxies.remove_all()
-        for target in self._parts:
-            process.detach(self._key(target))
-        return clean
-
-    def _planned(self, spec: FaultSpec, start_s: float) -> PlannedFault:
+        Raises ArenaFailed when this run has no such part of its own.
+        """
+        if spec.target in ("redis", "budget") and not self._redis_url:
+            raise ArenaFailed(
+                f"this run has no Redis, so there is none to harm; give it BUDGET_STORE: redis ({spec.id})"
+            )
         if spec.process is not None:
             return planned_process_fault(spec, start_s, self._part(spec), self._key(spec.target))
         if spec.remaining is not None:
@@ -182,7 +204,6 @@ class WireArena:
                 self._proxies.by_target[spec.target],
                 run=self._run,
                 url=self._proxies.url,
-                is_external=self._proxies.is_external,
                 witness=ping_witness(self._admin_url, self._token, spec.target),
             )
         fault = RespondFault(
@@ -194,6 +215,36 @@ class WireArena:
         )
         prover = ReadBackProver(fault)
         return PlannedFault(fault=fault, prover=prover, start_s=start_s, duration_s=spec.duration)
+
+    def expects_exit(self, name: str) -> bool:
+        """Whether a fault has asked for the end of the process of that name, or it may be another try at starting."""
+        if not self._is_up:
+            return True
+        return any(part.name == name and part.expects_exit for part in self._parts.values())
+
+    async def close(self) -> bool:
+        """Start nothing any more, delete the proxies of this run, and return whether all are verified gone."""
+        self._write_usage()
+        for part in self._parts.values():
+            await part.close()
+        clean = await self._proxies.remove_all()
+        for target in self._parts:
+            process.detach(self._key(target))
+        return clean
+
+    def usage(self) -> tuple[float, int] | None:
+        """Return the processor time (seconds) and peak memory (bytes) of the gateway's processes, where it is told."""
+        part = self._parts.get(GATEWAY_NAME)
+        return usage_of(part.child.pid) if part is not None and self._scenario.system.workers == 1 else None
+
+    def _write_usage(self) -> None:
+        """Keep what the gateway took while the load lasted, where its process is the one that it was."""
+        before, after = self._used, self.usage()
+        if before is None or after is None or after[0] < before[0]:
+            return
+        usage = Usage(cpu_s=after[0] - before[0], peak_bytes=after[1], start_s=self.gateway_start_s)
+        with contextlib.suppress(OSError):
+            (self._folder / USAGE_FILE).write_bytes(msgspec.json.encode(usage))
 
     def _part(self, spec: FaultSpec) -> Part:
         if spec.target not in self._parts:

@@ -13,11 +13,12 @@ import msgspec
 from router.errors import SeawallError
 from seawall.console import Console
 from seawall.journal.merge import merge
-from seawall.journal.read import JournalError
+from seawall.journal.read import JournalError, load_journal
 from seawall.paths import runs_dir
 from seawall.run import Exit
 from seawall.screen import Screen, complain
 from seawall.suite import RUNS_FILE, RenderSuite, worst_exit
+from seawall.verdicts.judge import judge
 from seawall.verdicts.model import RunVerdict, Verdict
 
 __all__ = ["Changes", "Reports", "report"]
@@ -57,6 +58,8 @@ def report(options: Any, *, reports: Reports) -> int:
     words: list[str] = options.what
     if words[:1] == ["compare"]:
         return _compared(options, words[1:], reports)
+    if words[:1] == ["annotations"]:
+        return _annotations(words[1:])
     problem = None
     if len(words) > 1:
         problem = f"one folder at a time, not {len(words)}; two are compared by `seawall report compare A B`"
@@ -151,6 +154,25 @@ def _compared(options: Any, words: Sequence[str], reports: Reports) -> int:
     if options.open:
         _open(out / "compare.html")
     return Exit.FAIL if count else Exit.PASS
+
+
+def _annotations(words: Sequence[str]) -> int:
+    """Print the annotations of one run for Grafana."""
+    from seawall.grafana import marks_of  # noqa: PLC0415 - only here
+
+    folder = Path(words[0]) if len(words) == 1 else runs_dir() / "latest"
+    if len(words) > 1 or not folder.is_dir():
+        complain(f"seawall report annotations: it takes the folder of one run; {folder} is none")
+        return Exit.USAGE
+    try:
+        _merge(folder)
+        journal = load_journal(folder / "journal.jsonl")
+        marks = marks_of(journal, judge(journal))
+    except (SeawallError, JournalError, OSError) as error:
+        complain(f"seawall report annotations: {error}")
+        return Exit.INVALID
+    Screen().write(msgspec.json.format(msgspec.json.encode(marks)).decode())
+    return Exit.PASS
 
 
 def _annotate(run: Path, reports: Reports, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -88,6 +89,7 @@ async def _run(
     except (Unready, SeawallError) as error:
         complain(f"seawall run: {error}")
         return Exit.INVALID
+    await asyncio.to_thread(_annotate, options, results, screen)
     codes = [result.outcome.exit_code for result in results if result.outcome is not None]
     if stop.is_set():
         codes.append(Exit.INTERRUPTED)
@@ -102,6 +104,23 @@ async def _run(
         if page is not None:
             screen.write(f"all runs: {short_path(page / 'index.html')}")
     return worst_exit(codes)
+
+
+def _annotate(options: Any, results: Sequence[Result], screen: Screen) -> None:
+    """Post the faults and verdicts to Grafana, where there is one; what goes wrong is told once and fails nothing."""
+    url = options.annotate or os.environ.get("GRAFANA_URL", "").strip()
+    if not url:
+        return
+    from seawall.grafana import Grafana, GrafanaError, marks_of  # noqa: PLC0415 - most have none
+    from seawall.journal.read import JournalError, load_journal  # noqa: PLC0415
+
+    try:
+        grafana = Grafana(url, os.environ.get("GRAFANA_TOKEN", "").strip())
+        for outcome in (result.outcome for result in results):
+            if outcome is not None and outcome.verdict is not None:
+                grafana.post(marks_of(load_journal(outcome.folder / "journal.jsonl"), outcome.verdict))
+    except (GrafanaError, JournalError, OSError) as error:
+        screen.write(f"not on Grafana: {error}")
 
 
 def _watched(steering: Steering | None, render: Render, screen: Screen) -> AbstractAsyncContextManager[None]:

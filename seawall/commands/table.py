@@ -80,6 +80,11 @@ COMMANDS: tuple[Command, ...] = (
             _flag("--brief", "of what passes print the verdict only"),
             _flag("--fail-fast", "begin no other scenario after the first that does not pass"),
             _flag("--no-repeat", "do not run again, alone, what was invalid only because this machine was too busy"),
+            Argument(
+                ("--annotate",),
+                "a Grafana that faults and verdicts are posted to (default: GRAFANA_URL; its token is GRAFANA_TOKEN)",
+                settings={"metavar": "URL"},
+            ),
             Argument(("--seed",), "replace the scenarios' own seed", settings={"type": int, "metavar": "NUMBER"}),
             Argument(
                 ("--out",),
@@ -163,12 +168,14 @@ COMMANDS: tuple[Command, ...] = (
             "seawall report",
             "seawall report reports/out/primary-dark-20260101-120000-ab12 --open",
             "seawall report --baseline FOLDER",
+            "seawall report annotations FOLDER > annotations.json",
             "seawall report compare BEFORE AFTER --budget success_rate=-0.1% --budget latency_p99=+10%",
         ),
         arguments=(
             Argument(
                 ("what",),
-                "the folder of a run, or of a suite (default: the latest); or `compare` and two of them",
+                "the folder of a run, or of a suite (default: the latest); or `compare` and two of them; or "
+                "`annotations` and one: its faults and verdict as JSON for Grafana",
                 "folder",
                 {"nargs": "*", "metavar": "FOLDER"},
             ),

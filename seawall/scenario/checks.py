@@ -31,6 +31,7 @@ def check(situation: Situation) -> Iterator[Problem]:
     yield from check_times(situation)
     for index, fault in enumerate(situation.scenario.faults):
         yield from _arenas(situation, index, fault)
+    yield from _pods(situation)
     yield from check_proof(situation)
     yield from check_system(situation)
     yield from check_expectations(situation)
@@ -103,3 +104,27 @@ def _arenas(situation: Situation, index: int, fault: FaultSpec) -> Iterator[Prob
         message = f"the arena {arena} does not take {what}, which fault `{fault.id}` is"
         fix = f"it runs in {' and '.join(fault.arenas)}; take {arena} out of `arenas`, or the fault out"
         yield situation.problem(("arenas", place), message, fix)
+
+
+def _pods(situation: Situation) -> Iterator[Problem]:
+    """Yield what is said of pods where there are none, or of what scales them where nothing does."""
+    scenario = situation.scenario
+    pods = scenario.cluster
+    if pods is None and "cluster" in situation.tree.entries:
+        return  # it was left out, and that is told already
+    fix = "add cluster: {} for one pod, or with hpa: {} for as many as it takes"
+    if pods is None:
+        for index, fault in enumerate(scenario.faults):
+            if fault.target == "backend":
+                message = f"fault `{fault.id}` is aimed at pods, and the scenario has none"
+                yield situation.problem(("faults", index, "target"), message, fix)
+        if scenario.expect.scaling:
+            yield situation.problem(("expect", "scaling"), "the scenario has no pods to be counted", fix)
+    elif scenario.system.workers > 1:
+        message = "a pod is one worker; the scenario asks for more on one port"
+        yield situation.problem(("system", "workers"), message, "take workers out, and write cluster.replicas")
+    if pods is None or pods.hpa is None:
+        for index, fault in enumerate(scenario.faults):
+            if fault.metrics_outage is not None:
+                message = f"fault `{fault.id}` takes metrics away that nobody asks for"
+                yield situation.problem(("faults", index, "metrics_outage"), message, "add cluster: {hpa: {}}")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from seawall.scenario.cluster import Scaling
 from seawall.scenario.problems import Misplaced
 from seawall.scenario.quantities import LimitText, PositiveDuration
 from seawall.scenario.words import BreakerState, Identifier, Metric, Model, Provider, Reached, SkipReason, Whole
@@ -155,6 +156,8 @@ class Expect(Model):
     """What becomes true after a fault, and stays."""
     thresholds: tuple[Threshold, ...] = ()
     """Limits on metrics."""
+    scaling: tuple[Scaling, ...] = ()
+    """What holds of the number of pods."""
 
 
 class StopWhen(Model):

@@ -37,7 +37,7 @@ def check_expectations(situation: Situation) -> Iterator[Problem]:
 def _parts(situation: Situation) -> Iterator[tuple[Path, Any]]:
     expect = situation.scenario.expect
     groups = {"always": expect.always, "sometimes": expect.sometimes}
-    groups |= {"eventually": expect.eventually, "thresholds": expect.thresholds}  # type: ignore[dict-item]
+    groups |= {"eventually": expect.eventually, "thresholds": expect.thresholds, "scaling": expect.scaling}  # type: ignore[dict-item]
     for group, items in groups.items():
         for index, item in enumerate(items):
             yield ("expect", group, index), item
@@ -60,7 +60,7 @@ def _unit_of(metric: str) -> str:
         return "share"
     if metric == "spend_usd":
         return "usd"
-    return "count" if metric == "requests" else "s"
+    return "count" if metric in ("requests", "reaches", "stays", "turns") else "s"
 
 
 def _limits(situation: Situation) -> Iterator[tuple[Path, str, Limit | None]]:
@@ -75,6 +75,9 @@ def _limits(situation: Situation) -> Iterator[tuple[Path, str, Limit | None]]:
         yield ("expect", "thresholds", index, "limit"), threshold.metric, threshold.limit
     for index, late in enumerate(scenario.expect.eventually):
         yield ("expect", "eventually", index, "share"), "share_rate", late.share
+    for index, scaling in enumerate(scenario.expect.scaling):
+        for word in ("reaches", "stays", "turns"):
+            yield ("expect", "scaling", index, word), word, getattr(scaling, word)
     if scenario.stop_when is not None:
         yield ("stop_when", "success_rate"), "success_rate", scenario.stop_when.success_rate
 

@@ -30,7 +30,10 @@ def find(names: Sequence[str], *, tags: Sequence[str] = ()) -> list[Path]:
     problems: list[Problem] = []
     for name in names:
         path = _lookup(name)
-        if path is None:
+        inside = _inside(name) if path is None else []
+        if inside:
+            found.update(dict.fromkeys(inside))
+        elif path is None:
             problems.append(_unknown(name))
         else:
             found[path] = None
@@ -59,6 +62,13 @@ def _folder() -> Path:
 
 def _files() -> list[Path]:
     return sorted(path for path in _folder().glob("*.yaml") if path.is_file())
+
+
+def _inside(name: str) -> list[Path]:
+    """Return the files of a folder of the scenarios, by the folder's name."""
+    if not name.isidentifier():
+        return []
+    return sorted((_folder() / name).glob("*.yaml"))
 
 
 def _lookup(name: str) -> Path | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from seawall.scenario.cluster import ChaosMesh
 from seawall.scenario.problems import Misplaced
 from seawall.scenario.quantities import Duration, Money, PositiveDuration, PositiveShare, Skew, parse_duration
 from seawall.scenario.respond import RESPOND_KINDS, Respond
@@ -25,13 +26,16 @@ __all__ = [
     "ToxicSpec",
 ]
 
-FaultKind = Literal["toxic", "respond", "process", "remaining", "clock_skew"]
+FaultKind = Literal["toxic", "respond", "process", "remaining", "clock_skew", "chaos_mesh", "rollout", "metrics_outage"]
 FAULT_ARENAS: dict[FaultKind, tuple[Arena, ...]] = {
     "toxic": ("simulation", "wire"),
     "respond": ("simulation", "wire"),
     "process": ("simulation", "wire"),
     "remaining": ("simulation", "wire"),
     "clock_skew": ("simulation",),
+    "chaos_mesh": ("simulation", "cluster"),
+    "rollout": ("cluster",),
+    "metrics_outage": ("simulation", "cluster"),
 }
 """Which arenas take which kind of fault. Another pair is a bad scenario, never a skip."""
 FAULT_TARGETS: dict[FaultKind, tuple[Target, ...]] = {
@@ -40,6 +44,9 @@ FAULT_TARGETS: dict[FaultKind, tuple[Target, ...]] = {
     "process": ("gateway", "redis", "toxiproxy"),
     "remaining": ("budget",),
     "clock_skew": ("gateway",),
+    "chaos_mesh": ("backend",),
+    "rollout": ("backend",),
+    "metrics_outage": ("metrics_server",),
 }
 """At whom which kind of fault can be aimed."""
 OCCURRENCES_MAX = 100
@@ -72,7 +79,7 @@ class FaultSpec(Model):
     duration: PositiveDuration
     """How long it stays in force. Every fault ends."""
     every: PositiveDuration | None = None
-    """Start it again this long after its last start, as often as it fits into the load."""
+    """Start it again this long after its last start, as often as it fits into the load; `@every 1m` is `1m`."""
     target: Target
     """At whom."""
     toxic: Annotated[ToxicSpec | None, _of("toxic")] = None
@@ -87,6 +94,12 @@ class FaultSpec(Model):
     """Only this much of the day's spend limit is left."""
     clock_skew: Annotated[Skew | None, _of("clock_skew")] = None
     """The clock on the wall of the first worker is this much fast, or slow: the budget's day, dates in Retry-After."""
+    chaos_mesh: Annotated[ChaosMesh | None, _of("chaos_mesh")] = None
+    """Harm to the pods by Chaos Mesh."""
+    rollout: Annotated[Literal["restart", "unready"] | None, _of("rollout")] = None
+    """Replace all pods one by one; `unready`: by such that never get ready, taken back at the end."""
+    metrics_outage: Annotated[Literal["unavailable", "empty"] | None, _of("metrics_outage")] = None
+    """The metrics API answers 503, or knows of no pod."""
     injection_rate: PositiveShare = 1.0
     """With `respond`: the share of requests it takes, drawn from the seed."""
 
@@ -98,6 +111,8 @@ class FaultSpec(Model):
     @property
     def arenas(self) -> tuple[Arena, ...]:
         """Where it can be made."""
+        if self.chaos_mesh is not None and not self.chaos_mesh.is_pod_kill:
+            return ("cluster",)
         return FAULT_ARENAS[self.kind]
 
     @property
@@ -116,6 +131,11 @@ class FaultSpec(Model):
             return (first_s,)
         more = math.floor((load_end_s - first_s - self.duration) / self.every + 1e-9)
         return tuple(first_s + n * self.every for n in range(max(0, min(more, OCCURRENCES_MAX)) + 1))
+
+    @field_validator("every", mode="before")
+    @classmethod
+    def _as_in_a_schedule(cls, value: Any) -> Any:
+        return value.removeprefix("@every ") if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod

@@ -49,8 +49,8 @@ class ProviderSpec(Model):
 class System(Model):
     """What is under test, and its settings by the names that its own documentation uses."""
 
-    gateway: Literal["seawall"] = "seawall"
-    """The gateway under test."""
+    gateway: Literal["seawall", "litellm", "portkey", "tensorzero", "bifrost", "direct"] = "seawall"
+    """The gateway under test; `seawall run --system` names another."""
     workers: Annotated[Whole, Field(ge=1, le=16)] = 1
     """How many processes of it share one port. A fault at `gateway` takes the first of them."""
     settings: dict[str, Annotated[str | int | float | bool, BeforeValidator(_setting)]] = Field(default={})

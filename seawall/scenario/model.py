@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from seawall.plan import duration_of
+from seawall.scenario.cluster import ClusterSpec
 from seawall.scenario.expectations import Always, Eventually, Expect, Sometimes, SteadyState, StopWhen, Threshold
 from seawall.scenario.harm import FAULT_ARENAS, FAULT_TARGETS, FaultKind, FaultSpec, Respond, ToxicSpec
 from seawall.scenario.load import ArrivalModel, FirstToken, Load, ProviderSpec, Stage, System
@@ -39,6 +40,7 @@ __all__ = [
     "Arena",
     "ArrivalModel",
     "BreakerState",
+    "ClusterSpec",
     "Eventually",
     "Expect",
     "FaultKind",
@@ -82,6 +84,8 @@ class Scenario(Model):
     """Everything drawn at random derives from it: streams, latencies, which requests a fault takes."""
     system: System = System()
     """What is under test."""
+    cluster: ClusterSpec | None = None
+    """Its pods, where it runs as such: in the arena cluster, and in the simulation of one."""
     providers: dict[Provider, ProviderSpec] = Field(default={})
     """How the providers behave while nothing is wrong."""
     load: Load

@@ -29,10 +29,18 @@ def check_system(situation: Situation) -> Iterator[Problem]:
     """Yield the problems of `system`, of what faults need there, and of the model that the load asks for."""
     if not situation.system_known:
         return
+    yield from _elsewhere(situation)
     yield from _settings(situation)
     yield from _shared_budget(situation)
     if situation.load_known:
         yield from _model(situation)
+
+
+def _elsewhere(situation: Situation) -> Iterator[Problem]:
+    gateway = situation.scenario.system.gateway
+    if gateway != "seawall" and set(situation.scenario.arenas) != {"wire"}:
+        message = f"{gateway} runs on the wire only"
+        yield situation.problem(("system", "gateway"), message, "write `arenas: [wire]`, or another gateway")
 
 
 def _settings(situation: Situation) -> Iterator[Problem]:

@@ -24,7 +24,9 @@ __all__ = [
 
 Provider = Literal["gemini", "claude", "openai", "local"]
 PROVIDERS: tuple[Provider, ...] = ("gemini", "claude", "openai", "local")
-Target = Literal["gemini", "claude", "openai", "local", "redis", "gateway", "toxiproxy", "budget"]
+Target = Literal[
+    "gemini", "claude", "openai", "local", "redis", "gateway", "toxiproxy", "budget", "backend", "metrics_server"
+]
 Arena = Literal["simulation", "wire", "cluster"]
 BreakerState = Literal["closed", "open", "half_open"]
 Reached = Literal["closed", "open", "half_open", "slow", "fast"]

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import http.client
 import ssl
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
@@ -30,6 +31,10 @@ __all__ = ["Collector", "encoded"]
 
 _UNIQUE = frozenset(["seawall.request.id"])
 _KEPT = 4096
+# A field's number and type are one byte, its value follows, least significant byte first.
+_TIMES = struct.Struct("<BQBQ")
+_EVENT = struct.Struct("<BQ")
+_DOUBLE = struct.Struct("<BBBd")
 _KINDS = {kind: Span.SpanKind.Value(f"SPAN_KIND_{kind.name}") for kind in SpanKind}
 
 
@@ -95,30 +100,49 @@ def encoded(spans: Iterable[LightSpan], resource: Any) -> bytes:
 
 def _span(span: LightSpan) -> bytes:
     context = span.context
-    found = Span(
-        trace_id=context.trace_id.to_bytes(16, "big"),
-        span_id=context.span_id.to_bytes(8, "big"),
-        parent_span_id=span.parent_id.to_bytes(8, "big") if span.parent_id else b"",
-        trace_state=context.trace_state.to_header() if context.trace_state else "",
-        name=span.name,
-        kind=_KINDS[span.kind],
-        start_time_unix_nano=span.start_ns,
-        end_time_unix_nano=span.end_ns,
-        status=None if span.error is None else Status(code=Status.STATUS_CODE_ERROR, message=span.error),
-    ).SerializeToString()
-    parts = [found, *[b"\x4a" + _attribute(key, value) for key, value in span.attributes.items()]]
+    parts = [
+        b"\x0a\x10" + context.trace_id.to_bytes(16, "big") + b"\x12\x08" + context.span_id.to_bytes(8, "big"),
+        _named(span.name, _KINDS[span.kind]),
+        _TIMES.pack(0x39, span.start_ns, 0x41, span.end_ns),
+    ]
+    if span.parent_id:
+        parts.append(b"\x22\x08" + span.parent_id.to_bytes(8, "big"))
+    if context.trace_state:
+        parts.append(b"\x1a" + _framed(context.trace_state.to_header().encode()))
+    if span.error is not None:
+        status = Status(code=Status.STATUS_CODE_ERROR, message=span.error)
+        parts.append(b"\x7a" + _framed(status.SerializeToString()))
+    parts += [b"\x4a" + _attribute(key, value) for key, value in span.attributes.items()]
     for at, name, told in span.events:
-        event = [Span.Event(time_unix_nano=at, name=name).SerializeToString()]
+        event = [_EVENT.pack(0x09, at), _event_named(name)]
         event += [b"\x1a" + _attribute(key, value) for key, value in told.items()]
         parts.append(b"\x5a" + _framed(b"".join(event)))
     return b"".join(parts)
 
 
+@lru_cache(_KEPT)
+def _named(name: str, kind: Any) -> bytes:
+    return Span(name=name, kind=kind).SerializeToString()
+
+
+@lru_cache(_KEPT)
+def _event_named(name: str) -> bytes:
+    return Span.Event(name=name).SerializeToString()
+
+
+@lru_cache(_KEPT)
+def _key(key: str) -> bytes:
+    return KeyValue(key=key).SerializeToString()
+
+
 def _attribute(key: str, value: Any) -> bytes:
     """Return a KeyValue with its length in front."""
-    if key in _UNIQUE or isinstance(value, float | list):
-        return _new(key, value)
-    return _kept(key, value)
+    if isinstance(value, float):
+        # Field 2 of nine bytes: field 4, a double.
+        return _framed(_key(key) + _DOUBLE.pack(0x12, 9, 0x21, value))
+    if key in _UNIQUE:
+        return _framed(_key(key) + b"\x12" + _framed(b"\x0a" + _framed(value.encode())))
+    return _kept(key, tuple(cast("list[str]", value)) if isinstance(value, list) else value)
 
 
 def _new(key: str, value: Any) -> bytes:
@@ -131,6 +155,8 @@ _kept = lru_cache(_KEPT, typed=True)(_new)
 def _framed(data: bytes) -> bytes:
     """Return the data with its length in front, as a protobuf field has it after its tag."""
     size, length = len(data), b""
+    if size < 0x80:
+        return bytes((size,)) + data
     while size > 0x7F:
         length += bytes((size & 0x7F | 0x80,))
         size >>= 7

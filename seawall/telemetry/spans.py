@@ -26,6 +26,7 @@ from router.models import Chunk, Request
 from router.settings import Settings
 from router.transport import Call
 from seawall.telemetry.export import Export, begin_export, check_endpoints
+from seawall.telemetry.recent import RECENT
 from seawall.telemetry.sampling import parent_flag
 from seawall.tracing import Trace, traced
 
@@ -131,6 +132,8 @@ class OpenTelemetry:
             flag = parent_flag(traceparent)
             if flag is not None:
                 if self.export is not None and not self.export.sampling.joins(traceparent, flag):
+                    if RECENT.is_kept:
+                        RECENT.add(request.request_id, traceparent.strip()[3:35])
                     return _Passing(request.trace_context)
                 parent = self.propagator.extract(dict(request.trace_context))
         if parent is None and self.export is not None:
@@ -140,6 +143,8 @@ class OpenTelemetry:
             self.export.tracer.next_trace_id = trace_id
         followed = _Followed(self, request, parent, stream=stream)
         self.open[request.request_id] = followed
+        if RECENT.is_kept:
+            RECENT.add(request.request_id, f"{followed.trace_id:032x}")
         return followed
 
 
@@ -212,6 +217,11 @@ class _Followed:
         )
         # Without a parent's, so that nothing of the surroundings gets in.
         self._context = telemetry.api.set_span_in_context(self._span, parent)
+
+    @property
+    def trace_id(self) -> int:
+        """The trace's id."""
+        return int(self._span.get_span_context().trace_id)
 
     def calling(self, call: Call) -> Call:
         """See Trace."""

@@ -39,3 +39,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
     up(state, tell=print)
     yield Access.load(state)
     down(state, tell=print)
+
+
+@pytest.fixture(scope="session")
+def cluster_with_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    """Start a cluster that runs pods, for all tests that leave nothing behind in it, and end it at the very end."""
+    state = tmp_path_factory.mktemp("nodes") / "cluster"  # where a command with this state folder looks for it
+    up(state, nodes=3, tell=print)
+    yield Access.load(state)
+    down(state, tell=print)

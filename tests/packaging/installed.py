@@ -16,6 +16,7 @@ import sysconfig
 from importlib.resources import files
 from pathlib import Path
 
+PINS = ("go.mod", "go.sum", "main.go")
 SITE = Path(sysconfig.get_path("purelib")).resolve()
 
 
@@ -51,6 +52,10 @@ def _harness() -> None:
     scenarios = Path(importlib.import_module("seawall.paths").scenarios_dir()).resolve()
     _require(_within(scenarios, SITE), f"scenarios come from {scenarios}, not from the wheel")
     _require(bool(list(scenarios.rglob("*.yaml"))), f"no scenario lies in {scenarios}")
+    manifests = Path(importlib.import_module("seawall.paths").k8s_dir()).resolve()
+    _require(_within(manifests, SITE), f"manifests come from {manifests}, not from the wheel")
+    for manifest in ("base/kustomization.yaml", "hpa.yaml", *(f"localcluster/{name}" for name in PINS)):
+        _require((manifests / manifest).is_file(), f"k8s/{manifest} is not in the wheel")
     templates = SITE / "reports" / "templates"
     _require(any(path.stat().st_size for path in templates.rglob("*.*")), f"no report template lies in {templates}")
     for data in (

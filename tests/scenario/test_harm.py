@@ -21,6 +21,9 @@ HARM: dict[str, Any] = {
     "process": "kill",
     "remaining": "0.10 USD",
     "clock_skew": "-5s",
+    "chaos_mesh": {"kind": "PodChaos", "spec": {"action": "pod-kill", "mode": "one"}},
+    "rollout": "restart",
+    "metrics_outage": "empty",
 }
 RESPONDS: dict[str, Any] = {
     "status": 503,
