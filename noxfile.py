@@ -215,7 +215,7 @@ def cluster_build(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Build the control plane where it is not built, and run the scenarios on pods; `-- --tag short` for two of them."""
+    """Build the control plane unless it is built, and run the scenarios on pods; `-- --tag short` for two of them."""
     _install(session, "build", "cluster", project=True)
     session.run("seawall", "cluster", "build", **PATIENCE)
     session.run("seawall", "run", "--arena", "cluster", *(session.posargs or ("--tag", "cluster")), **PATIENCE)

@@ -93,7 +93,8 @@ def scoped(spec: dict[str, Any], namespace: str) -> dict[str, Any]:
         selector: dict[str, Any] = dict(made["selector"])
         # `pods` lists names by namespace, and counts whatever `namespaces` says.
         namespaces: list[str] = selector.setdefault("namespaces", [namespace])
-        named = sorted({*namespaces, *(selector.get("pods") or {})})
+        listed: dict[str, Any] = selector.get("pods") or {}
+        named: list[str] = sorted({*namespaces, *listed})
         if named != [namespace]:
             raise FaultError(f"the selector names {', '.join(named)}; faults of this run stay in {namespace}")
         made["selector"] = selector

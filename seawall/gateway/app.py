@@ -20,6 +20,7 @@ from router.hybrid import HybridRouter
 from seawall.gateway.auth import authenticate
 from seawall.gateway.chat import CHAT_PATH, ChatEndpoint
 from seawall.gateway.config import GatewaySettings
+from seawall.gateway.logs import Log
 from seawall.gateway.metrics import Metrics
 from seawall.gateway.schema import CHAT_SCHEMA
 from seawall.gateway.wire import DEFAULT_MODEL, error_json
@@ -50,6 +51,7 @@ def create_app(
     *,
     is_draining: Callable[[], bool] = lambda: False,
     metrics: Metrics | None = None,
+    log: Log | None = None,
 ) -> FastAPI:
     """
     Return the ASGI app around the router that `make_router` makes when the app starts, in its event loop.
@@ -59,7 +61,7 @@ def create_app(
     router = make_router()
     settings = settings or GatewaySettings.from_environment()
     metrics = metrics or Metrics()
-    endpoint = ChatEndpoint(router, settings, metrics)
+    endpoint = ChatEndpoint(router, settings, metrics, log)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:

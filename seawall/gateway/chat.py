@@ -21,6 +21,7 @@ from seawall.gateway.auth import authenticate
 from seawall.gateway.clients import Clients, Crowded
 from seawall.gateway.config import GatewaySettings
 from seawall.gateway.hops import heeded
+from seawall.gateway.logs import Log
 from seawall.gateway.metrics import Metrics
 from seawall.gateway.wire import (
     ChatRequest,
@@ -104,8 +105,11 @@ class Out(Protocol):
 class ChatEndpoint:
     """Answer chat completions with `router`, and count them in `metrics`."""
 
-    def __init__(self, router: HybridRouter, settings: GatewaySettings, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, router: HybridRouter, settings: GatewaySettings, metrics: Metrics | None = None, log: Log | None = None
+    ) -> None:
         self._router = router
+        self._log = log if log is not None and log.tells_errors else None
         self._keys = settings.api_key_sha256
         self.body_bytes_max = settings.body_bytes_max
         """The longest body of a request."""
@@ -203,6 +207,15 @@ class ChatEndpoint:
                 first_s=progress.first_s,
                 usage=progress.usage,
             )
+            log, outcome = self._log, progress.outcome
+            if log is not None and (outcome not in ("ok", "cancelled") or log.tells_all):
+                log.request(
+                    request_id,
+                    outcome,
+                    provider=progress.provider,
+                    begun_s=progress.begun_s,
+                    traceparent=headers.get(b"traceparent", b""),
+                )
 
     async def _stream(self, chat: ChatRequest, request: Request, out: Out, progress: _Progress) -> None:
         created_s, request_id = _now_s(), request.request_id

@@ -20,6 +20,9 @@ __all__ = ["NAMES", "GatewaySettings"]
 
 _DOWN = ("closed", "open")
 _KEYS = ("local", "kms", "vault")
+_LEVELS = ("debug", "info", "warning", "error", "off")
+_FORMATS = ("text", "json")
+_REQUESTS = ("all", "errors", "none")
 _TIME = "a time from 0.1 to 3600 s, such as 60 or 500ms"
 
 
@@ -78,6 +81,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Of `kms`: the id, ARN or alias of the AWS KMS key; AWS's own variables say where and who."""
     transcripts_vault_mount: str = "transit"
     """Of `vault`: where the transit engine is mounted; VAULT_ADDR and VAULT_TOKEN say where and who."""
+
+    log_level: str = "warning"
+    """The least that is logged of events: `debug`, `info`, `warning`, `error`, or `off`. See `logs.py`."""
+    log_format: str = "text"
+    """Lines of `text`, or of `json`."""
+    log_requests: str = "errors"
+    """Which requests have a line at their end: `all`, `errors` or `none`."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> GatewaySettings:
@@ -196,6 +206,9 @@ _PARSERS: dict[str, tuple[str, Callable[[object], object], str]] = {
     "TRANSCRIPTS_MASTER_KEY": ("transcripts_master_key", secret, "32 bytes in base64"),
     "TRANSCRIPTS_MASTER_KEY_FILE": ("transcripts_master_key_file", text, "a file"),
     "TRANSCRIPTS_KMS_KEY": ("transcripts_kms_key", text, "the id of a KMS key"),
+    "LOG_LEVEL": ("log_level", one_of(_LEVELS), f"one of {', '.join(_LEVELS)}"),
+    "LOG_FORMAT": ("log_format", one_of(_FORMATS), f"one of {', '.join(_FORMATS)}"),
+    "LOG_REQUESTS": ("log_requests", one_of(_REQUESTS), f"one of {', '.join(_REQUESTS)}"),
     "TRANSCRIPTS_VAULT_MOUNT": ("transcripts_vault_mount", text, "a path"),
 }
 NAMES = tuple(_PARSERS)

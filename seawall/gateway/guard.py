@@ -24,10 +24,10 @@ from seawall.gateway.corked import CorkedProtocol
 from seawall.gateway.wire import error_json
 
 try:
-    from fcntl import ioctl
-    from termios import TIOCOUTQ
+    import fcntl
+    import termios
 except ImportError:  # where it is not known how much the kernel holds, what we hold ourselves has to do
-    ioctl, TIOCOUTQ = None, 0
+    fcntl = termios = None
 
 __all__ = ["GuardedProtocol", "ServerConfig"]
 
@@ -97,11 +97,10 @@ class GuardedProtocol(CorkedProtocol):
         self._bears_fruit = False
         self._came = len(data)
         try:
-            self.parser.feed_data(data)
+            cast("Any", self.parser).feed_data(data)
         except httptools.HttpParserUpgrade:  # there is no protocol to change to: the request was taken as any other
             self._is_deaf = True
-            if self.cycle is not None:
-                self.cycle.keep_alive = False
+            self.cycle.keep_alive = False
             return
         except httptools.HttpParserError as error:
             cause = error.__context__
@@ -230,10 +229,10 @@ class GuardedProtocol(CorkedProtocol):
         """Return how much of what was written the client has not taken: what we hold, and what the kernel holds."""
         size: int = self.transport.get_write_buffer_size()
         one = self.transport.get_extra_info("socket")
-        if ioctl is None or one is None or one.fileno() < 0:
+        if fcntl is None or termios is None or one is None or one.fileno() < 0:
             return size
         try:
-            (held,) = struct.unpack("i", ioctl(one.fileno(), TIOCOUTQ, b"\0\0\0\0"))
+            (held,) = struct.unpack("i", fcntl.ioctl(one.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))
         except OSError:
             return size
         return size + int(held)
@@ -305,9 +304,10 @@ class GuardedProtocol(CorkedProtocol):
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         transport = cast("Any", self.transport)
         transport.write_now(_STATUS[error.status] + head + body)
-        if self.cycle is not None:  # an app that waits for the rest of the request need not
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        cycle: Any = self.cycle
+        if cycle is not None:  # an app that waits for the rest of the request need not
+            cycle.disconnected = True
+            cycle.message_event.set()
         self.flow.resume_reading()
         try:
             transport.write_eof()

@@ -18,9 +18,12 @@ from router.events import Event
 from router.settings import Settings
 from seawall.config_file import load_settings
 from seawall.gateway.config import GatewaySettings
+from seawall.gateway.logs import Log, logged
 from seawall.gateway.protection import add_tls_flags, app_with, router_with, server_with, take_tls_flags
+from seawall.gateway.redaction import redaction_for
 from seawall.gateway.workers import WORKERS_MAX, check_budget, follow_supervisor, listen, supervise
 from seawall.journal.writer import EventWriter
+from seawall.screen import complain
 from seawall.transports import transport_named
 
 __all__ = ["main", "serve"]
@@ -52,16 +55,20 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[int], None] =
         if options.workers > 1:
             arguments = ["--config", str(options.config)] if options.config is not None else []
             drain_s = gateway.drain_delay_s + gateway.drain_timeout_s + _LATE_S
-            return supervise(
-                options.workers,
-                options.host,
-                options.port,
-                arguments=arguments,
-                drain_s=drain_s,
-                announce=announce,
-                reloads=bool(gateway.tls_cert),
-            )
+            with logged(gateway, redaction_for(options.config, settings, gateway)):
+                return supervise(
+                    options.workers,
+                    options.host,
+                    options.port,
+                    arguments=arguments,
+                    drain_s=drain_s,
+                    announce=announce,
+                    reloads=bool(gateway.tls_cert),
+                )
         listener = _listener(options)
+    except ConfigurationError as error:  # of the log
+        sys.stderr.write(f"seawall serve: {error}\n")
+        return 2
     except OSError as error:
         sys.stderr.write(
             f"seawall serve: cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --port\n"
@@ -71,7 +78,15 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[int], None] =
         follow_supervisor(gateway.drain_delay_s + gateway.drain_timeout_s + _LATE_S)
     with listener:
         try:
-            serve(settings, gateway, listener, announce=announce, shared=_is_shared(options), board=options.supervised)
+            serve(
+                settings,
+                gateway,
+                listener,
+                announce=announce,
+                shared=_is_shared(options),
+                board=options.supervised,
+                config=options.config,
+            )
         except ConfigurationError as error:  # what only the router itself can check
             sys.stderr.write(f"seawall serve: {error}\n")
             return 2
@@ -86,13 +101,27 @@ def serve(
     announce: Callable[[int], None],
     shared: bool = False,
     board: Path | None = None,
+    config: Path | None = None,
 ) -> None:
     """
     Serve on `listener` in this process until SIGTERM or SIGINT, then drain.
 
     Where the port is `shared` by several workers, each answer says which of them gave it (`X-Seawall-Worker`), and
-    this one's figures are kept in the file `board`.
+    this one's figures are kept in the file `board`. `config` is the file of the settings, whose secrets are not logged.
     """
+    with logged(gateway, redaction_for(config, settings, gateway)) as log:
+        _serve(settings, gateway, listener, announce, shared, board, log)
+
+
+def _serve(
+    settings: Settings,
+    gateway: GatewaySettings,
+    listener: socket.socket,
+    announce: Callable[[int], None],
+    shared: bool,
+    board: Path | None,
+    log: Log,
+) -> None:
     # A supervisor of workers must not load what only they need.
     from seawall.gateway.app import create_app  # noqa: PLC0415
     from seawall.gateway.clients import fitting  # noqa: PLC0415
@@ -104,6 +133,7 @@ def serve(
     metrics = Metrics(Board(board), breakers)
     writer = EventWriter.from_environment("gateway")
     sink = metrics.take if writer is None else _both(_sink_of(writer), metrics.take)
+    sink = _both(sink, log.take)
     worker = f"gateway-{os.getpid()}"
 
     app = create_app(
@@ -111,6 +141,7 @@ def serve(
         gateway,
         is_draining=lambda: server.should_exit,
         metrics=metrics,
+        log=log,
     )
     clients = app.state.chat.clients
     clients.limits = fitting(clients.limits)
@@ -121,6 +152,7 @@ def serve(
             clients=clients,
             access_log=False,
             log_level="warning",
+            log_config=None,  # the root's handler writes it, without secrets
             server_header=False,
             proxy_headers=False,  # who asks does not matter here, and it costs every request
             ws="none",
@@ -131,6 +163,7 @@ def serve(
         timeout_s=gateway.drain_timeout_s,
         cut_off=app.state.chat.cut_off,
     )
+    server.on_drain = lambda: log.event("warning", "draining", outcome="draining")
     announce(int(listener.getsockname()[1]))
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(server.serve(sockets=[listener]))
@@ -201,7 +234,7 @@ def _sink_of(writer: EventWriter) -> Callable[[Event], None]:
         except OSError as error:
             if not failed:
                 failed = True
-                sys.stderr.write(f"seawall serve: events are lost, the journal cannot be written: {error.strerror}\n")
+                complain(f"seawall serve: events are lost, the journal cannot be written: {error.strerror}")
 
     return sink
 

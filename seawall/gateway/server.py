@@ -39,6 +39,8 @@ class GatewayServer(uvicorn.Server):
         self._delay_s = delay_s
         self._timeout_s = timeout_s
         self._cut_off = cut_off
+        self.on_drain: Callable[[], None] = lambda: None
+        """Is called when the drain begins."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -54,6 +56,7 @@ class GatewayServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then close the app."""
+        self.on_drain()
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         # An idle connection stays open for now: its client may have sent a request that we have not read yet.
         for connection in _busy(self.server_state.connections):

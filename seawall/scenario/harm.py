@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from seawall.scenario.cluster import ChaosMesh
 from seawall.scenario.problems import Misplaced
-from seawall.scenario.quantities import Duration, Money, PositiveDuration, PositiveShare, Skew, parse_duration
+from seawall.scenario.quantities import Duration, Money, Period, PositiveDuration, PositiveShare, Skew, parse_duration
 from seawall.scenario.respond import RESPOND_KINDS, Respond
 from seawall.scenario.toxics import TOXIC_ATTRIBUTES, ToxicSpec
 from seawall.scenario.words import PROVIDERS, Arena, Identifier, Model, Target
@@ -78,7 +78,7 @@ class FaultSpec(Model):
     """With `follows`: the time between the two."""
     duration: PositiveDuration
     """How long it stays in force. Every fault ends."""
-    every: PositiveDuration | None = None
+    every: Period | None = None
     """Start it again this long after its last start, as often as it fits into the load; `@every 1m` is `1m`."""
     target: Target
     """At whom."""
@@ -131,11 +131,6 @@ class FaultSpec(Model):
             return (first_s,)
         more = math.floor((load_end_s - first_s - self.duration) / self.every + 1e-9)
         return tuple(first_s + n * self.every for n in range(max(0, min(more, OCCURRENCES_MAX)) + 1))
-
-    @field_validator("every", mode="before")
-    @classmethod
-    def _as_in_a_schedule(cls, value: Any) -> Any:
-        return value.removeprefix("@every ") if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod

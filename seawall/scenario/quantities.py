@@ -24,6 +24,7 @@ __all__ = [
     "Limit",
     "LimitText",
     "Money",
+    "Period",
     "PositiveDuration",
     "PositiveShare",
     "Rate",
@@ -213,6 +214,11 @@ def _schema(pattern: str, example: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern, "examples": [example]})
 
 
+def _unscheduled(value: Any) -> Any:
+    """Return what follows the word of Chaos Mesh's schedules, `@every`."""
+    return value.removeprefix("@every ") if isinstance(value, str) else value
+
+
 _DURATION_SCHEMA = _schema(r"^[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)$", "8s")
 _SHARE_SCHEMA = _schema(r"^[0-9]+(\.[0-9]+)?\s*%$", "30%")
 
@@ -225,6 +231,12 @@ PositiveDuration = Annotated[
     BeforeValidator(lambda value: _above_zero("duration", parse_duration(value), value)),
     PlainSerializer(duration_text, str, when_used="json"),
     _DURATION_SCHEMA,
+]
+Period = Annotated[
+    float,
+    BeforeValidator(lambda value: _above_zero("duration", parse_duration(_unscheduled(value)), value)),
+    PlainSerializer(duration_text, str, when_used="json"),
+    _schema(r"^(@every )?[0-9]+(\.[0-9]+)?\s*(ms|s|m|h)$", "1m"),
 ]
 Skew = Annotated[
     float,

@@ -104,6 +104,7 @@ def _gateway(folder: Path, ports: dict[str, int], *arguments: str, **settings: s
         "ANTHROPIC_BASE_URL": urls["claude"],
         "OPENAI_BASE_URL": urls["openai"],
         "OLLAMA_HOST": urls["local"],
+        "LOG_LEVEL": "off",
         **dict.fromkeys(("GEMINI_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"), "a-key"),
         **settings,
     }

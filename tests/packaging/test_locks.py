@@ -35,8 +35,12 @@ def _direct(lock: str) -> list[Requirement]:
     extras = PROJECT["project"]["optional-dependencies"]
     core = PROJECT["project"]["dependencies"]
     lines: list[Any] = list(groups.get(lock, []))
-    if lock in ("dev", "harness", "tests", "types"):
+    if lock in ("cluster", "dev", "harness", "tests", "types"):
         lines += [*core, *extras["harness"], *extras["gateway"]]
+    if lock in ("cluster", "dev", "tests", "types"):
+        lines += extras["cluster"]
+    if lock in ("dev", "tests", "types"):
+        lines += [*extras["crypto"], *extras["kms"], *extras["vault"], *extras["langchain"]]
     while included := [line for line in lines if isinstance(line, dict)]:
         lines = [line for line in lines if isinstance(line, str)]
         lines += [line for group in included for line in groups[group["include-group"]]]

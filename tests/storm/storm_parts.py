@@ -88,6 +88,7 @@ async def gateway(
     primary, fallback = upstreams
     nobody = HeldPort()
     environment = {name: value for name, value in os.environ.items() if name not in _OURS} | {
+        "LOG_LEVEL": "off",
         "SEAWALL_EVENTS": str(folder),
         "GEMINI_BASE_URL": f"http://127.0.0.1:{primary.port}",
         "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{fallback.port}",

@@ -46,6 +46,13 @@ from seawall.verdicts.invariants import INVARIANTS
 from seawall.verdicts.judge import judge
 from seawall.verdicts.model import Check, RunVerdict, Verdict
 
+SCALING = {
+    "replicas stay within their bounds",
+    "what the HPA wants follows from its metrics",
+    "no pod is taken away before its time",
+}
+"""Of runs with pods only: each is turned red in tests/cluster/test_arena_verdicts.py."""
+
 
 def red_of(verdict: RunVerdict) -> set[str]:
     return {check.name for check in verdict.checks if check.verdict is not Verdict.PASS}
@@ -82,6 +89,7 @@ def test_every_check_of_a_healthy_run_has_looked_at_something(passed: RunVerdict
         "no attempt outlasts its idle timeout",
         "no broken answer makes a good attempt",
         "a slow provider is fast again only when it was measured so",
+        *SCALING,
     }
     assert all(reason.startswith("Nothing to examine") for reason in idle.values())
 
@@ -106,7 +114,7 @@ def test_every_invariant_has_a_mutation_that_breaks_it(passed: RunVerdict) -> No
     names = {check.name for check in passed.checks if check.group == "invariant"}
     assert len(names) == len(INVARIANTS)
     allowed = "refusals are clean and allowed by the scenario"  # below: it never fails, it makes a run `safe`
-    assert names - {allowed} <= set().union(CONDUCT, LIVENESS, *(case.red for case in BROKEN.values()))
+    assert names - {allowed} <= set().union(SCALING, CONDUCT, LIVENESS, *(case.red for case in BROKEN.values()))
 
 
 def test_the_worst_kind_wins_and_its_earliest_violation_is_told() -> None:
