@@ -62,14 +62,18 @@ def fault_text(fault: FaultSpec) -> str:
         return f"process: {fault.process}"
     if fault.clock_skew is not None:
         return f"its clock {duration_text(abs(fault.clock_skew))} {'fast' if fault.clock_skew > 0 else 'slow'}"
+    if fault.remaining is None:
+        return _of_the_cluster(fault)
+    return f"only {fault.remaining_usd:g} USD of the day's limit left"
+
+
+def _of_the_cluster(fault: FaultSpec) -> str:
     if fault.chaos_mesh is not None:
         scheduled: dict[str, Any] = fault.chaos_mesh.spec.get("podChaos") or fault.chaos_mesh.spec
         return f"Chaos Mesh: {fault.chaos_mesh.kind} {scheduled.get('action', '')} ({scheduled.get('mode', 'one')})"
     if fault.rollout is not None:
         return f"rollout: {fault.rollout}"
-    if fault.metrics_outage is not None:
-        return f"metrics API: {fault.metrics_outage}"
-    return f"only {fault.remaining_usd:g} USD of the day's limit left"
+    return f"metrics API: {fault.metrics_outage}"
 
 
 def _scenario(name: str, scenario: Scenario) -> list[str]:
