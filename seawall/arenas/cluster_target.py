@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from faults.kubernetes_api import KubernetesApi, KubernetesError
+from faults.permission import ALLOWED
 from seawall.arenas.parts import ArenaFailed
 from seawall.cluster.background import default_state, status
 from seawall.cluster.kubelet.manifest import part
@@ -26,8 +27,6 @@ from seawall.scenario.model import Scenario
 
 __all__ = ["ALLOWED", "ClusterChoice", "ClusterTarget", "look", "opened"]
 
-ALLOWED = ("seawall.dev/chaos", "allowed")
-"""The label of a namespace in which faults may be made."""
 LOCAL_CONTEXT = "seawall-local"
 NODES = 3
 
