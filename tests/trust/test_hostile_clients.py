@@ -88,6 +88,8 @@ async def flood(gateway: Any, begin: bytes, part: bytes, most: int = 200_000_000
             writer.write(part)
             sent += len(part)
             await writer.drain()
+            # A drain alone does not wait while the kernel takes all: the answer would never be read.
+            await asyncio.sleep(0)
     except ConnectionError:
         pass
     try:
