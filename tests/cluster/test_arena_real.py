@@ -128,7 +128,8 @@ def test_a_readiness_probe_that_lies_fails(cluster_with_nodes: Access, api: Kube
     text = scenario.read_text("utf-8").replace("10/s", "100/s").replace("60%", "0%").replace(">= 99%", ">= 100%")
     update = "  - {{id: {}, at: {}s, duration: 2s, target: backend, rollout: restart}}\n"
     more = update.format("second", 5) + update.format("third", 8)
-    scenario.write_text(text.replace("at: 2s, duration: 4s", "at: 2s, duration: 2s").replace("expect:", more + "expect:"))
+    text = text.replace("at: 2s, duration: 4s", "at: 2s, duration: 2s").replace("expect:", more + "expect:")
+    scenario.write_text(text, "utf-8")
     bad, _ = run(cluster_with_nodes, tmp_path, scenario)
     assert bad["success_rate >= 100%"]["verdict"] == "fail"
 
