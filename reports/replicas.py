@@ -18,11 +18,12 @@ __all__ = ["Kill", "Replicas", "replicas_of"]
 
 
 class Kill(msgspec.Struct, frozen=True, kw_only=True):
-    """A process of a pod that ended by a signal or with an error."""
+    """A process of a pod that ended by a signal or with an error, or a pod that was told to end at once."""
 
     at_s: float
     pod: str
-    code: int
+    code: int | None
+    """None of a pod that was given no grace, however its process then ended."""
 
 
 class Replicas(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +33,10 @@ class Replicas(msgspec.Struct, frozen=True, kw_only=True):
     desired: tuple[int | None, ...]
     cpu_milli: tuple[int | None, ...]
     """Of all pods in the last answer of the metrics server, in thousandths of a core."""
+    utilization: tuple[int | None, ...]
+    """The CPU that the autoscaler saw, in per cent of what the pods request."""
+    target: tuple[int | None, ...]
+    """What it aims at, in the same."""
     kills: tuple[Kill, ...]
 
 
@@ -42,6 +47,7 @@ def replicas_of(journal: Journal, line: Timeline) -> Replicas | None:
     ready: set[str] = set()
     counts: list[tuple[float, int | None]] = []
     kills: list[Kill] = []
+    hurried: set[str] = set()
     for stamped in journal.pods:
         pod, at_s = stamped.event, journal.seconds(stamped.mono_ns)
         if pod.action == "ready":
@@ -49,9 +55,14 @@ def replicas_of(journal: Journal, line: Timeline) -> Replicas | None:
         elif pod.action != "start":
             ready.discard(pod.uid)
         counts.append((at_s, len(ready)))
-        if pod.action == "exit" and pod.code:
+        if pod.action == "stop" and pod.grace_s == 0:
+            hurried.add(pod.uid)
+            kills.append(Kill(at_s=at_s, pod=pod.name, code=None))
+        elif pod.action == "exit" and pod.code and pod.uid not in hurried:
             kills.append(Kill(at_s=at_s, pod=pod.name, code=pod.code))
     wishes = ((journal.seconds(stamped.mono_ns), stamped.event.desired) for stamped in journal.hpas)
+    seen = ((journal.seconds(stamped.mono_ns), stamped.event.utilization) for stamped in journal.hpas)
+    aims = ((journal.seconds(stamped.mono_ns), stamped.event.target_utilization) for stamped in journal.hpas)
     told = (
         (journal.seconds(stamped.mono_ns), sum(pod.cpu_milli for pod in stamped.event.pods))
         for stamped in journal.metrics_answers
@@ -61,6 +72,8 @@ def replicas_of(journal: Journal, line: Timeline) -> Replicas | None:
         ready=tuple(value or 0 for value in _carried(line, counts)),
         desired=_carried(line, wishes),
         cpu_milli=_carried(line, told),
+        utilization=_carried(line, seen),
+        target=_carried(line, aims),
         kills=tuple(kills),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.charts.frame import Chart, Key, Table, canvas_over_time, rows_of, time_scale, y_axis
 from reports.model import RunView
-from reports.svg import RIGHT, WIDTH, Scale, number, ticks
+from reports.svg import Scale, number, ticks
 
 __all__ = ["draw"]
 
@@ -37,29 +37,25 @@ def draw(view: RunView) -> Chart | None:
         f"M{number(x(kill.at_s))} {number(_HEIGHT - 10)}m-3.5-3.5l7 7m0-7l-7 7" for kill in found.kills[:_KILLS_MAX]
     )
     canvas.path(marks, "m-failed")
-    last = next((value for value in reversed(found.cpu_milli) if value is not None), None)
-    if last is not None:
-        canvas.text(WIDTH - RIGHT + 8, 14, f"{number(last / 1000, 2)} CPU", "label")
     return Chart(
         name="replicas",
         heading=heading,
-        remark="At the end of each step; CPU is what the metrics server last said of all pods together.",
+        remark="At the end of each step.",
         svg=canvas.render(),
         keys=(
             Key(shape="box", css="rate-whole", label="ready"),
             Key(shape="line", css="rate-due", label="wanted by the autoscaler"),
-            Key(shape="cross", css="m-failed", label="killed, or ended with an error"),
+            Key(shape="cross", css="m-failed", label="killed, told to end without grace, or ended with an error"),
         ),
         table=Table(
-            head=("from (s)", "ready", "wanted", "CPU (cores)", "killed"),
+            head=("from (s)", "ready", "wanted", "killed"),
             rows=rows_of(
                 line,
                 [str(value) for value in found.ready],
                 ["–" if value is None else str(value) for value in found.desired],
-                ["–" if value is None else number(value / 1000, 3) for value in found.cpu_milli],
                 [
                     ", ".join(
-                        f"{kill.pod} ({kill.code})"
+                        f"{kill.pod} ({'no grace' if kill.code is None else kill.code})"
                         for kill in found.kills
                         if bucket.start_s <= kill.at_s < bucket.start_s + line.step_s
                     )

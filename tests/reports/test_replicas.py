@@ -1,4 +1,4 @@
-"""Pods on the axis of time: ready, wanted, killed, and what the metrics server said."""
+"""Pods on the axis of time: ready, wanted, killed, and their CPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from reports.charts import replicas
+from reports.charts import cpu, replicas
 from reports.page import run_page
 from reports.render import view_in
 from reports.replicas import Kill
@@ -25,12 +25,13 @@ def test_pods_are_counted_as_their_kubelets_told(make_run: Callable[..., Path], 
     usage = {"namespace": "shop", "memory_bytes": 1, "end_wall_s": 0.0, "window_s": 15.0}
     told = [
         (-1.0, {**pod, "name": "a", "uid": "1", "action": "ready"}),
-        (1.2, {**hpa, "current": 1, "desired": 3}),
+        (1.2, {**hpa, "current": 1, "desired": 3, "utilization": 140, "target_utilization": 50}),
         (2.2, {**pod, "name": "b", "uid": "2", "action": "start"}),
         (3.2, {**pod, "name": "b", "uid": "2", "action": "ready"}),
         (4.2, {**answer, "pods": [{**usage, "name": "a", "cpu_milli": 900}, {**usage, "name": "b", "cpu_milli": 350}]}),
         (5.2, {**pod, "name": "a", "uid": "1", "action": "exit", "code": -9}),
-        (6.2, {**pod, "name": "b", "uid": "2", "action": "exit", "code": 0}),
+        (6.0, {**pod, "name": "b", "uid": "2", "action": "stop", "grace_s": 0.0}),
+        (6.2, {**pod, "name": "b", "uid": "2", "action": "exit", "code": -15}),
     ]
     with path.open("ab") as file:
         for n, (at_s, event) in enumerate(told):
@@ -47,14 +48,20 @@ def test_pods_are_counted_as_their_kubelets_told(make_run: Callable[..., Path], 
     assert [at(found.ready, moment) for moment in (0.5, 2.5, 3.5, 5.5, 6.5)] == [1, 1, 2, 1, 0]
     assert [at(found.desired, moment) for moment in (0.5, 1.5, 8.0)] == [None, 3, 3]
     assert at(found.cpu_milli, 8.0) == 1250
-    assert found.kills == (Kill(at_s=5.2, pod="a", code=-9),)
+    assert [at(found.utilization, moment) for moment in (0.5, 8.0)] == [None, 140]
+    assert found.kills == (Kill(at_s=5.2, pod="a", code=-9), Kill(at_s=6.0, pod="b", code=None))
     chart = replicas.draw(view)
     assert chart is not None
     assert chart.table is not None
-    assert [row for row in chart.table.rows if "a (-9)" in row[4]]
+    assert [row for row in chart.table.rows if "a (-9)" in row[3]]
+    share = cpu.draw(view)
+    assert share is not None
+    assert share.table is not None
+    assert [row for row in share.table.rows if row[1:] == ("140", "50", "1.25")]
     assert parse_page(run_page(view)).problems == []
 
 
 def test_a_run_without_pods_has_no_such_chart(make_view: Callable[..., Any]) -> None:
     """What plays no part is not drawn."""
     assert replicas.draw(make_view()) is None
+    assert cpu.draw(make_view()) is None
