@@ -2,7 +2,8 @@
 What each provider can do of what a request asks, and how it is said to that provider. Pure; the table is a data file.
 
 What nobody needs to hear (a seed, an image's detail) is left out for a provider that does not know it. What changes the
-answer is never left out: a provider that cannot do it is skipped, as `unsupported`, before any call.
+answer is not: a provider that cannot do it is skipped, as `unsupported`, before any call. One thing is between the two:
+a model that samples in its own way is asked without `temperature`, `top_p` and `top_k` (see `left_out`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from router.catalogue import lacks_of
 from router.data import data_file
 from router.models import Asked, JsonFormat, ModelType, NamedTool
 
-__all__ = ["CAPABILITIES", "DROPPED", "Capability", "image_type", "lacking", "needs_of"]
+__all__ = ["CAPABILITIES", "DROPPED", "Capability", "image_type", "lacking", "left_out", "needs_of"]
 
 DROPPED = "left out"
 """The provider is asked without it: the answer is as good."""
@@ -41,12 +42,14 @@ CAPABILITIES = data_file("capabilities", dict[str, Capability])
 """What can be asked, by name. The names are those of `lacks` in the models' data file."""
 
 _PLAIN: frozenset[str] = frozenset()
+_SAMPLING = ("temperature", "top_p", "top_k")
+_OF_SAMPLING = frozenset({"temperature_above_1", "temperature_and_top_p", "top_k"})
 
 
 def needs_of(asked: Asked) -> frozenset[str]:
     """Return the names of what a request needs and not everybody can do; nothing, quickly, for plain text."""
     needs: set[str] = set()
-    if asked.temperature is not None or asked.top_p is not None or asked.top_k is not None or asked.stop:
+    if not (asked.temperature is asked.top_p is asked.top_k is None) or asked.stop:
         needs |= _of_sampling(asked)
     if asked.presence_penalty or asked.frequency_penalty:
         needs.add("penalties")
@@ -64,9 +67,22 @@ def needs_of(asked: Asked) -> frozenset[str]:
 def lacking(provider: ModelType, model: str, needs: Collection[str]) -> tuple[str, ...]:
     """Return, in words and sorted, what of `needs` this model of this provider cannot do."""
     unable = lacks_of(provider, model)
-    return tuple(
-        sorted(CAPABILITIES[need].words for need in needs if need in unable or CAPABILITIES[need].at(provider) is None)
-    )
+    found = {need for need in needs if need in unable or CAPABILITIES[need].at(provider) is None}
+    found -= _OF_SAMPLING if "temperature" in unable else _PLAIN  # see left_out
+    return tuple(sorted(CAPABILITIES[need].words for need in found))
+
+
+def left_out(provider: ModelType, model: str, asked: Asked) -> tuple[str, ...]:
+    """
+    Return the sampling parameters of `asked` that this model of this provider is asked without.
+
+    Most models of 2026 refuse or ignore them. To skip their providers would leave hardly anybody to fail over to, and
+    would hand a request to another vendor than the one that was named; so they are asked, and the caller is told.
+    """
+    if asked.temperature is asked.top_p is asked.top_k is None:
+        return ()
+    unable = lacks_of(provider, model)
+    return tuple(name for name in _SAMPLING if name in unable and getattr(asked, name) is not None)
 
 
 def image_type(url: str) -> str | None:
@@ -76,26 +92,24 @@ def image_type(url: str) -> str | None:
 
 
 def _of_sampling(asked: Asked) -> set[str]:
-    top_p = asked.top_p is not None and asked.top_p < 1
-    wanted = {
-        "temperature_above_1": asked.temperature is not None and asked.temperature > 1,
-        "temperature_and_top_p": asked.temperature is not None and top_p,
-        "top_k": asked.top_k is not None,
-        "stop_blank": any(not stop.strip() for stop in asked.stop),
-        "stop_5": len(asked.stop) > 4,
-        "stop_6": len(asked.stop) > 5,
-    }
-    return {name for name, is_wanted in wanted.items() if is_wanted}
+    return _wanted(
+        temperature_above_1=asked.temperature is not None and asked.temperature > 1,
+        temperature_and_top_p=asked.temperature is not None and asked.top_p is not None and asked.top_p < 1,
+        top_k=asked.top_k is not None,
+        stop_blank=any(not stop.strip() for stop in asked.stop),
+        stop_5=len(asked.stop) > 4,
+        stop_6=len(asked.stop) > 5,
+    )
 
 
 def _of_tools(asked: Asked) -> set[str]:
-    wanted = {
-        "tools": True,
-        "tool_required": asked.tool_choice == "required" or isinstance(asked.tool_choice, NamedTool),
-        "one_tool_call": asked.parallel_tool_calls is False,
-        "json_and_tools": asked.json_format is not None,
-    }
-    return {name for name, is_wanted in wanted.items() if is_wanted}
+    must = asked.tool_choice == "required" or isinstance(asked.tool_choice, NamedTool)
+    one = asked.parallel_tool_calls is False
+    return _wanted(tools=True, tool_required=must, one_tool_call=one, json_and_tools=asked.json_format is not None)
+
+
+def _wanted(**needs: bool) -> set[str]:
+    return {name for name, is_wanted in needs.items() if is_wanted}
 
 
 def _of_json(asked: Asked, form: JsonFormat) -> set[str]:

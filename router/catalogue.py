@@ -7,6 +7,7 @@ Which model a name means, and which model stands in for it at another provider. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 
@@ -32,10 +33,11 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose model it is, and which tier stands in for it elsewhere."""
+    """Whose model it is, which tier stands in for it elsewhere, and the day (UTC) on which its vendor ends it."""
 
     provider: ModelType
     tier: str
+    ends: str | None = None
 
 
 class Catalogue(msgspec.Struct, frozen=True):
@@ -48,6 +50,8 @@ class Catalogue(msgspec.Struct, frozen=True):
     tiers: Mapping[str, Mapping[ModelType, str | None]]
     lacks: Mapping[ModelType, Mapping[str, frozenset[str]]]
     """What a model cannot do although its provider can, by the names of `router.capabilities`."""
+    efforts: Mapping[str, str]
+    """The `reasoning_effort` that a model of OpenAI's is asked with."""
 
     def names(self) -> tuple[str, ...]:
         """Return every name that a caller may give: providers, `auto`, models, aliases."""
@@ -85,6 +89,8 @@ class Catalogue(msgspec.Struct, frozen=True):
 
 
 _PROVIDERS = tuple(map(str, ModelType))
+# `llama3:8b` is a size of llama3, `gpt-4o-2024-08-06` an edition of gpt-4o.
+_EDITION = re.compile(r":.*|-\d{4}-?\d\d-?\d\d$")
 
 
 @cache
@@ -115,8 +121,5 @@ def catalogue_problems(table: Catalogue, local_model: str) -> Iterator[str]:
 
 def lacks_of(provider: ModelType, model: str) -> frozenset[str]:
     """Return what `model` cannot do although its provider can. Of a model that is not listed nothing is known."""
-    listed = default_catalogue().lacks.get(provider)
-    if not listed:
-        return frozenset()
-    # Ollama's tags (`llama3:8b`) are sizes of the same model.
-    return listed.get(model) or listed.get(model.partition(":")[0]) or frozenset()
+    listed = default_catalogue().lacks.get(provider, {})
+    return listed.get(model) or listed.get(_EDITION.sub("", model)) or frozenset()

@@ -15,15 +15,7 @@ import msgspec
 from router.data import data_file
 from router.models import Message, ModelType, Usage
 
-__all__ = [
-    "IMAGE_TOKENS_MAX",
-    "UNKNOWN_CALL_MICRO_USD",
-    "Price",
-    "cost_micro_usd",
-    "price_of",
-    "prompt_tokens_max",
-    "reservation_micro_usd",
-]
+__all__ = ["Price", "cost_micro_usd", "price_of", "prompt_tokens_max", "reservation_micro_usd"]
 
 UNKNOWN_CALL_MICRO_USD = 30_000
 """What a call to a model without a known price is taken to cost: 0.03 USD."""
@@ -35,12 +27,19 @@ _MILLION = 1_000_000
 _TOKENS_PER_MESSAGE = 8  # what vendors add a message for its role and separators, rounded up
 
 
-class Price(msgspec.Struct, frozen=True):
-    """Micro-dollars per million tokens. `cached`: prompt tokens from the provider's cache; None: as all others."""
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Micro-dollars per million tokens. `cached`: prompt tokens from the provider's cache; None: as all others.
+
+    A call whose prompt has more than `above_tokens`, cached ones among them, is priced by `above`, its answer too. No
+    rate is lower there: more tokens must never cost less, or the most that a call can cost could not be reserved.
+    """
 
     prompt: int
     completion: int
     cached: int | None = None
+    above_tokens: int = 0
+    above: Price | None = None
 
 
 class _PriceFile(msgspec.Struct):
@@ -62,11 +61,11 @@ def cost_micro_usd(price: Price | None, usage: Usage) -> int:
     """Return what `usage` costs, rounded up; a flat 0.03 USD where the price is not known."""
     if price is None:
         return UNKNOWN_CALL_MICRO_USD
+    if price.above is not None and usage.prompt_tokens > price.above_tokens:
+        return cost_micro_usd(price.above, usage)
     cached = min(usage.cached_tokens, usage.prompt_tokens) if price.cached is not None else 0
     amount = (usage.prompt_tokens - cached) * price.prompt + usage.completion_tokens * price.completion
-    if price.cached is not None:
-        amount += cached * price.cached
-    return -(-amount // _MILLION)
+    return -(-(amount + cached * (price.cached or 0)) // _MILLION)
 
 
 def prompt_tokens_max(messages: Iterable[Message]) -> int:

@@ -121,7 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     models: Mapping[str, Model] = {}
     """Models beside those of the data file: `{name: {provider, tier}}`."""
     aliases: Mapping[str, str] = {}
-    """Other names of models: `{cheap: gpt-4o-mini}`."""
+    """Other names of models: `{cheap: gpt-6-luna}`."""
     tiers: Tiers = {}
     """Which model stands in at each provider: `{large: {claude: …}}`; the tier `default` is for providers by name."""
     arbitrage: tuple[Rule, ...] = ()

@@ -18,6 +18,7 @@ import msgspec
 
 from router.adapters.calls import SAYING, CallNumbers
 from router.adapters.failures import calls_told, error_of
+from router.capabilities import left_out
 from router.errors import InvalidAnswer, ProviderError, TransportError, TruncatedBody
 from router.models import Asked, Message, ModelType, StopReason, ToolCallDelta, Usage
 from router.settings import Secret
@@ -143,6 +144,8 @@ class Adapter(ABC):
 
     def call(self, prompt: Prompt, timeouts: Timeouts, told: tuple[tuple[str, str], ...] = ()) -> Call:
         """Return the call that asks `prompt`, with the headers `told` beside our own."""
+        if left := left_out(self.model_type, prompt.model, prompt):
+            prompt = msgspec.structs.replace(prompt, **dict.fromkeys(left))
         path, body = self.target(prompt)
         headers = (self._stream_headers if prompt.stream else self._json_headers) + told
         return Call(method="POST", url=self._base_url + path, headers=headers, body=_encode(body), timeouts=timeouts)

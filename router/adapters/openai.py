@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import msgspec
 
 from router.adapters.base import Adapter, Piece, Prompt, counted, decoded, given, named, turns
 from router.adapters.failures import said
+from router.catalogue import default_catalogue
 from router.errors import InvalidAnswer
 from router.models import JsonFormat, Message, ModelType, NamedTool, StopReason, TextPart, Tool, ToolCallDelta, Usage
 
 __all__ = ["OpenAIAdapter"]
 
-_STOP: dict[str, StopReason] = {
-    "stop": "stop",
-    "length": "length",
-    "content_filter": "content_filter",
-    "tool_calls": "tool_calls",
-}
+_STOP: dict[str, StopReason] = {reason: reason for reason in get_args(StopReason)}  # ours are OpenAI's
 
 
 class _Function(msgspec.Struct, frozen=True):
@@ -74,6 +70,7 @@ class OpenAIAdapter(Adapter):
             model=prompt.model,
             messages=[_message(turn) for turn in turns(prompt)],
             max_completion_tokens=prompt.max_tokens,
+            reasoning_effort=default_catalogue().efforts.get(prompt.model),
             stream=prompt.stream,
             stream_options={"include_usage": True} if prompt.stream else None,
             temperature=prompt.temperature,

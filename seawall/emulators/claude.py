@@ -43,7 +43,8 @@ OTHER_MODEL: str = "claude-3-haiku-20240307"
 WHOLE_CALLS: bool = False
 
 _PATHS = {"/v1/messages": "POST", "/v1/models": "GET"}
-_MODELS = ("claude-opus-4-1", "claude-sonnet-4-5", "claude-haiku-4-5")
+_MODELS = ("claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-4-1", "claude-sonnet-4-5", "claude-haiku-4-5")
+_OWN_SAMPLING = ("claude-sonnet-5", "claude-haiku-5", "claude-opus-5")
 _STOP = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
 _IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _ERRORS: dict[int, tuple[str, str]] = {
@@ -151,6 +152,7 @@ def parse(request: HttpRequest) -> EmulatedCall | Reply:
         return error(400, f"{missing[0]}: Field required")
     few = body.max_tokens is not None and body.max_tokens < 1
     illegal = "max_tokens: Input should be greater than or equal to 1" if few else _illegal(body.messages)
+    illegal = illegal or (_unfit(body) if body.model.startswith(_OWN_SAMPLING) else None)
     illegal = illegal or _unsound(body) or _unanswered(body.messages)
     if illegal is not None:
         return error(400, illegal)
@@ -185,6 +187,15 @@ def _structure(body: _MessagesRequest) -> dict[str, Any]:
     if body.output_config is not None and body.output_config.format is not None:
         found["json_schema"] = body.output_config.format.schema
     return found
+
+
+def _unfit(body: _MessagesRequest) -> str | None:
+    """Return why Anthropic's models that sample in their own way refuse the parameters, in its words, or None."""
+    sampling = {"temperature": (body.temperature, 1), "top_p": (body.top_p, 1), "top_k": (body.top_k, None)}
+    for name, (found, default) in sampling.items():
+        if found not in (None, default):
+            return f"`{name}` is deprecated for this model."
+    return None
 
 
 def _unsound(body: _MessagesRequest) -> str | None:

@@ -44,7 +44,7 @@ WHOLE_CALLS: bool = True
 
 # The API has two versions; the SDK speaks v1 since 3.0 and spoke v1beta before.
 _PATH = re.compile(r"/v1(?:beta)?/models(?:/(.*):(generateContent|streamGenerateContent))?")
-_MODELS = ("gemini-2.5-pro", "gemini-2.5-flash", "gemini-2.0-flash")
+_MODELS = ("gemini-3.8-flash", "gemini-3.5-flash-lite", "gemini-2.5-pro", "gemini-2.5-flash")
 _FINISH = {"stop": "STOP", "tool_calls": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
 _STOPS_MAX = 5
 _URL_SAFE = str.maketrans("-_", "+/")  # the other alphabet of base64, which Google takes too

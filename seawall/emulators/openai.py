@@ -46,7 +46,9 @@ OTHER_MODEL: str = "gpt-3.5-turbo-0125"
 WHOLE_CALLS: bool = False
 
 _PATHS = {"/v1/chat/completions": "POST", "/v1/models": "GET"}
-_MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-3.5-turbo")
+_MODELS = ("gpt-6.1-sol", "gpt-6.1-terra", "gpt-6-luna", "gpt-4o", "gpt-4o-mini", "gpt-3.5-turbo")
+_REASONS_ALWAYS = ("gpt-6.1-sol", "gpt-6-astra")
+_REASONING = "gpt-6"
 _ERRORS: dict[int, tuple[str, str | None, str]] = {
     400: ("invalid_request_error", None, "The request is not valid."),
     401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
@@ -61,6 +63,7 @@ _ERRORS: dict[int, tuple[str, str | None, str]] = {
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _STOPS_MAX = 4
+_EFFORTS = "'low', 'medium', 'high', and 'xhigh'"
 
 
 class _Url(msgspec.Struct, frozen=True):
@@ -115,6 +118,8 @@ class _ChatRequest(msgspec.Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     temperature: float | None = None
+    top_p: float | None = None
+    reasoning_effort: str | None = None
     stop: str | list[str] | None = None
     top_k: Any = None
     tools: list[_Tool] | None = None
@@ -142,6 +147,9 @@ def parse(request: HttpRequest) -> EmulatedCall | Reply:
     problem = _missing(body, limit) or next(_unsound(body), None) or _unanswered(body.messages)
     if problem is not None:
         return error(400, problem)
+    unfit = _unfit(body) if body.model.startswith(_REASONING) else None
+    if unfit is not None:
+        return unfit
     return call_of(
         PROVIDER,
         [Message(role=turn.role, content=_content(turn)) for turn in body.messages],
@@ -167,6 +175,28 @@ def _structure(body: _ChatRequest) -> dict[str, Any]:
         schema = body.response_format.json_schema
         found["json_schema"] = (schema.schema if schema is not None else None) or {}
     return found
+
+
+def _unfit(body: _ChatRequest) -> Reply | None:
+    """Return the error that OpenAI gives for what its reasoning models do not take, or None."""
+    kind, value = "invalid_request_error", "unsupported_value"
+    with_this_model = f"with this model. Supported values are: {_EFFORTS}."
+    if body.reasoning_effort == "none":
+        if not body.model.startswith(_REASONS_ALWAYS):
+            return None
+        words = f"Unsupported value: 'reasoning_effort' does not support 'none' {with_this_model}"
+        return _failure(400, kind, value, words, param="reasoning_effort")
+    for name, found in (("temperature", body.temperature), ("top_p", body.top_p)):
+        if found not in (None, 1):
+            words = (
+                f"Unsupported value: '{name}' does not support {found:g} with this model. Only the default (1) value"
+            )
+            return _failure(400, kind, value, f"{words} is supported.", param=name)
+    if body.tools:
+        words = f"Function tools with reasoning_effort are not supported for {body.model} in /v1/chat/completions."
+        more = "To use function tools, use /v1/responses or set reasoning_effort to 'none'."
+        return _failure(400, kind, None, f"{words} {more}", param="reasoning_effort")
+    return None
 
 
 def _missing(body: _ChatRequest, limit: int | None) -> str | None:
@@ -256,8 +286,16 @@ def error(status: int, message: str | None = None, retry_after_s: float | None =
     return _failure(status, kind, code, message or default, retry_after_s)
 
 
-def _failure(status: int, kind: str, code: str | None, message: str, retry_after_s: float | None = None) -> Reply:
-    content = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+def _failure(
+    status: int,
+    kind: str,
+    code: str | None,
+    message: str,
+    retry_after_s: float | None = None,
+    *,
+    param: str | None = None,
+) -> Reply:
+    content = {"error": {"message": message, "type": kind, "param": param, "code": code}}
     return reply_json(status, content, retry_header(retry_after_s))
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from router.capabilities import left_out
 from router.errors import AllCloudsDownError, RequestError, SeawallError
 from router.models import DEFAULT_PREFERRED, Chunk, Reply, Request, ToolCallDelta, Usage
 from seawall.gateway.conversation import ChosenTool, OfferedTool, ResponseFormat, Turn, message_of, structure_of
@@ -187,12 +188,19 @@ def error_json(error: SeawallError) -> bytes:
     return _encode({"error": {"message": str(error), "type": kind, "param": None, "code": error.code}})
 
 
-def headers_of(answered: Reply | Chunk) -> bytes:
-    """Return the head lines `X-Seawall-*` that say who answered and at what cost, as far as that is known yet."""
+def headers_of(answered: Reply | Chunk, request: Request) -> bytes:
+    """
+    Return the head lines `X-Seawall-*` that say who answered, and as far as that is known yet, at what cost.
+
+    `X-Seawall-Left-Out` names the sampling parameters of the request that this model was asked without.
+    """
     head = _who(answered.provider, answered.model)
     if isinstance(answered, Reply):
         cost = f"{answered.cost_usd:.6f}".encode()
         head = b"%bx-seawall-attempts: %d\r\nx-seawall-cost-usd: %b\r\n" % (head, len(answered.attempts), cost)
+    model = answered.attempts[-1].model if answered.attempts else answered.model
+    if left := left_out(answered.provider, model, request):
+        head += b"x-seawall-left-out: %b\r\n" % ", ".join(left).encode()
     return head
 
 

@@ -18,9 +18,9 @@ LONG = "word " * 30
         ("What is the capital of France?", "llama3:8b"),
         ("analyze this", "llama3:8b"),
         ("x" * 99, "llama3:8b"),
-        ("x" * 100, "gpt-3.5-turbo"),
-        (LONG + "Please ANALYZE it", "gpt-4o"),
-        (LONG, "gpt-3.5-turbo"),
+        ("x" * 100, "gpt-6-luna"),
+        (LONG + "Please ANALYZE it", "gpt-6.1-terra"),
+        (LONG, "gpt-6-luna"),
         ("[sw:000123] " + "x" * 99, "llama3:8b"),
         ("", "llama3:8b"),
     ],
@@ -49,7 +49,7 @@ async def test_only_auto_is_arbitrated() -> None:
     assert (await router.complete(Request(messages=short, model="auto"))).model == "llama3:8b"
     assert (await router.complete(Request(messages=short, model="gpt-4o"))).model == "gpt-4o"
     long = (Message(role="user", content=LONG),)
-    assert (await router.complete(Request(messages=long, model="auto"))).model == "gpt-3.5-turbo"
+    assert (await router.complete(Request(messages=long, model="auto"))).model == "gpt-6-luna"
 
 
 async def test_auto_under_the_air_gap_stays_local() -> None:

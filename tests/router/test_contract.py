@@ -45,7 +45,7 @@ WORDS = {"sent", "read", "unsaid", "unread", "refused"}
 ADAPTERS = {"openai": OpenAIAdapter, "claude": ClaudeAdapter, "gemini": GeminiAdapter, "local": OllamaAdapter}
 EVERYTHING = Prompt(
     messages=(Message(role="system", content="s"), Message(role="user", content="u")),
-    model="m",
+    model="gpt-6-luna",
     max_tokens=9,
     stream=True,
     temperature=0.5,
