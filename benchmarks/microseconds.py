@@ -186,7 +186,9 @@ async def _layers(rounds: int) -> None:
     read = await row("answer parsed", lambda: adapter.parse(_BODY))
     whole = await _times(lambda: router.complete(request), 2000, rounds)
     rows.append(("failover loop, breaker, latency, deadline, events", whole - planned - booked - asked - read))
-    shown = await row("answer rendered", lambda: (completion_json(reply, "0" * 32, 1_700_000_000), headers_of(reply)))
+    shown = await row(
+        "answer rendered", lambda: (completion_json(reply, "0" * 32, 1_700_000_000), headers_of(reply, request))
+    )
     numbers = await row("request counted", counted)
     chat = await _times(lambda: endpoint.serve(_HEADERS, _JSON, _Nowhere()), 2000, rounds)
     rows.append(("chat endpoint", chat - whole - parsed - shown - numbers))

@@ -230,6 +230,10 @@ class MemoryBudgetStore:
 
     async def reserve(self, reservation: Reservation, limit_micro_usd: int, wall_s: float) -> Standing:
         """See BudgetStore."""
+        return self.reserve_now(reservation, limit_micro_usd, wall_s)
+
+    def reserve_now(self, reservation: Reservation, limit_micro_usd: int, wall_s: float) -> Standing:
+        """Reserve without an event loop; see BudgetStore."""
         day = self._day(reservation.day)
         expired = day.expire(wall_s)
         if len(self._days) > 1 and (before := self._days.get(day_before(reservation.day))) is not None:

@@ -84,11 +84,18 @@ async def answer(request: Request, ports: Ports, deliver: Deliver | None = None)
         for member in pool.choices(ports.clock):
             # However many siblings one has, each provider behind it keeps its turn.
             kept = len(route.steps) - n if len(run.attempts) > before else 0
-            if not _may_go_on(run, ports, kept):
+            if run.attempts and not _may_go_on(run, ports, kept):
                 refused, run.starved = "retry_budget", True
                 break
             prompt = run.prompt(step.model)
-            lease = await _reserve(run, ports, step, prompt)
+            run.asked_max = asked_tokens_max(prompt)
+            lease = await ports.ledger.reserve(
+                step.provider,
+                step.model,
+                request_id=request.request_id,
+                prompt_tokens=run.asked_max,
+                max_tokens=prompt.max_tokens,
+            )
             if lease is None:
                 refused, run.denied = "budget", True
                 break
@@ -144,7 +151,8 @@ async def _attempt(
     finally:
         deadline.stop()
         member.in_flight -= 1
-        health.latency.dropped(watch.timing)  # where no response time was taken
+        if watch.response_s is None or watch.timing.measures:
+            health.latency.dropped(watch.timing)
     now_s, response_s = ports.clock(), watch.response_s
     health.succeeded(permit, now_s, first_byte_s=watch.first_byte_s, response_s=response_s)
     if response_s is not None:
@@ -185,17 +193,6 @@ def _route(request: Request, ports: Ports) -> Route:
     return route
 
 
-async def _reserve(run: Run, ports: Ports, step: Step, prompt: Prompt) -> Lease | None:
-    run.asked_max = asked_tokens_max(prompt)
-    return await ports.ledger.reserve(
-        step.provider,
-        step.model,
-        request_id=run.request.request_id,
-        prompt_tokens=run.asked_max,
-        max_tokens=prompt.max_tokens,
-    )
-
-
 def _settle(run: Run, ports: Ports, lease: Lease, usage: Usage | None) -> None:
     run.cost_usd += ports.ledger.settle(lease, usage)
     if usage is not None:
@@ -204,8 +201,6 @@ def _settle(run: Run, ports: Ports, lease: Lease, usage: Usage | None) -> None:
 
 def _may_go_on(run: Run, ports: Ports, kept: int) -> bool:
     """Return whether one more attempt may be made where `kept` of them are promised to others (see router.retry)."""
-    if not run.attempts:
-        return True
     if run.calls + kept >= ports.settings.attempts_max:
         return False
     is_first_failover = len(run.attempts) == 1 and not run.request.attempts

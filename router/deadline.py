@@ -35,7 +35,7 @@ class Deadline:
         self._has_rung = False
 
     def __enter__(self) -> None:
-        self._waiter = task = asyncio.current_task()
+        self._waiter = task = asyncio.current_task(self._loop)
         self._cancelling = 0 if task is None else task.cancelling()
         if self._clock() >= self._due_s:
             self._loop.call_soon(self._ring)  # what is there without waiting is still taken

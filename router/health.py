@@ -13,6 +13,8 @@ from router.plan import CLEAR, ProviderView
 
 __all__ = ["ProviderHealth"]
 
+_CLOSED = BreakerState.CLOSED
+
 
 class ProviderHealth:
     """The standing of `provider`. Times in seconds of the router's clock."""
@@ -40,10 +42,10 @@ class ProviderHealth:
     def view(self, now_s: float) -> ProviderView:
         """Return how the provider stands at `now_s`."""
         breaker, latency = self.breaker, self.latency
-        is_probe = breaker.state is not BreakerState.CLOSED
         is_calm = latency.is_calm or not latency.look(now_s)
-        if is_calm and not is_probe and self.cooling_until_s <= now_s and self._has_key:
+        if is_calm and breaker.state is _CLOSED and self.cooling_until_s <= now_s and self._has_key:
             return CLEAR
+        is_probe = breaker.state is not _CLOSED
         allows = breaker.allows(now_s)
         return ProviderView(
             has_key=self._has_key,

@@ -41,7 +41,7 @@ if hasattr(os, "register_at_fork"):
 
 def new_id() -> str:
     """Return 128 random bits in hex, for an id."""
-    return f"{_ids.getrandbits(128):032x}"
+    return _ids.getrandbits(128).to_bytes(16).hex()
 
 
 def _ignore(event: Event) -> None:

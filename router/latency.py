@@ -120,15 +120,14 @@ class LatencyWatch:
         """Take a response time: the first token of a stream has come, or a whole JSON answer."""
         if self._waiting.pop(timing.number, None) is None:
             return
-        self._calm()
         share = (now_s - timing.start_s) / timing.limit_s
         if timing.measures and self._measuring == timing.number:
             self._measuring = None
             if share <= self._options.resume_ratio:
                 self._turn_fast(share)
-            return
-        if not self.is_slow:
+        elif not self.is_slow:
             self._keep(share)
+        self._calm()
 
     def dropped(self, timing: Timing) -> None:
         """Take back a call that failed or was cancelled: no response time, and the measuring slot is free again."""

@@ -99,7 +99,10 @@ class Ledger:
         )
         lease = Lease(provider, model, request_id, reservation, price)
         try:
-            standing = await self._store.reserve(reservation, self._limit, wall_s)
+            if self._memory is not None:
+                standing = self._memory.reserve_now(reservation, self._limit, wall_s)
+            else:
+                standing = await self._store.reserve(reservation, self._limit, wall_s)
         except BudgetStoreDown as error:
             if self._allow(lease, reservation):
                 return lease

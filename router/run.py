@@ -31,6 +31,20 @@ _NOTHING = Usage(prompt_tokens=0, completion_tokens=0)
 class Run:
     """What has happened to one request so far."""
 
+    # As every request begins: most never change most of it.
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    refusal = ""
+    asked_max = 0
+    """The most tokens that the latest prompt can have."""
+    usage = _NOTHING
+    cost_usd = 0.0
+    denied = False
+    """Whether the budget has refused a provider."""
+    starved = False
+    """Whether the retry budget has refused a further attempt."""
+    counts = False
+    """Whether the last failure says that its provider is unwell: one that does not costs no retry budget."""
+
     def __init__(self, request: Request, ports: Ports, deliver: Deliver | None) -> None:
         self.request = request
         self.deliver = deliver
@@ -43,20 +57,8 @@ class Run:
         """Who has written delivered text, in order."""
         self.texts: list[str] = []
         """The answer's text so far, piece by piece."""
-        self.tool_calls: tuple[ToolCallDelta, ...] = ()
-        self.refusal = ""
-        self.asked_max = 0
-        """The most tokens that the latest prompt can have."""
-        self.usage = _NOTHING
-        self.cost_usd = 0.0
-        self.denied = False
-        """Whether the budget has refused a provider."""
-        self.starved = False
-        """Whether the retry budget has refused a further attempt."""
         self.calls = request.attempts
         """Attempts made for it so far, those of gateways in front and behind included."""
-        self.counts = False
-        """Whether the last failure says that its provider is unwell: one that does not costs no retry budget."""
 
     def prompt(self, model: str) -> Prompt:
         """Return what the next provider is asked: the rest of the answer when a part of it is delivered."""
@@ -83,13 +85,14 @@ class Run:
 
     def spent(self, usage: Usage) -> None:
         """Add what one attempt has used."""
-        before = self.usage
-        self.usage = Usage(
-            prompt_tokens=before.prompt_tokens + usage.prompt_tokens,
-            completion_tokens=before.completion_tokens + usage.completion_tokens,
-            estimated=before.estimated or usage.estimated,
-            cached_tokens=before.cached_tokens + usage.cached_tokens,
-        )
+        if (before := self.usage) is not _NOTHING:
+            usage = Usage(
+                prompt_tokens=before.prompt_tokens + usage.prompt_tokens,
+                completion_tokens=before.completion_tokens + usage.completion_tokens,
+                estimated=before.estimated or usage.estimated,
+                cached_tokens=before.cached_tokens + usage.cached_tokens,
+            )
+        self.usage = usage
 
     def can_go_on(self, midstream: str) -> bool:
         """
@@ -107,6 +110,13 @@ class Run:
 class Watch:
     """One attempt: it hands on what comes, and keeps what that shows: times, tokens, the provider's own usage."""
 
+    _told: Usage | None = None
+    _text_bytes = 0
+    first_byte_s: float | None = None
+    response_s: float | None = None
+    """Time to the first token of a stream, the whole time of a JSON answer."""
+    stop_reason: StopReason | None = None
+
     def __init__(
         self, run: Run, ports: Ports, step: Step, member: Member, permit: Permit, prompt: Prompt, deadline: Deadline
     ) -> None:
@@ -114,14 +124,8 @@ class Watch:
         self._prompt = prompt
         self._deadline = deadline
         self._start_s = ports.clock()
-        self._continued = tuple([writer for writer in run.writers if writer is not step.provider])
+        self._continued = tuple([each for each in run.writers if each is not step.provider]) if run.writers else ()
         self.timing = member.health.latency.started(self._start_s, is_probe=permit.is_probe, stream=run.stream)
-        self._told: Usage | None = None
-        self._text_bytes = 0
-        self.first_byte_s: float | None = None
-        self.response_s: float | None = None
-        """Time to the first token of a stream, the whole time of a JSON answer."""
-        self.stop_reason: StopReason | None = None
         self.model = step.model
         """What the caller is told: the model that the provider names, or the one that was asked for."""
 
@@ -139,21 +143,23 @@ class Watch:
         self._text_bytes += piece.size
         self.model = piece.model or self.model
         self.stop_reason = piece.stop_reason or self.stop_reason
-        if piece.usage is not None:
-            told = self._told or _NOTHING
-            self._told = Usage(
-                prompt_tokens=max(told.prompt_tokens, piece.usage.prompt_tokens),
-                completion_tokens=max(told.completion_tokens, piece.usage.completion_tokens),
-                cached_tokens=max(told.cached_tokens, piece.usage.cached_tokens),
-            )
+        if (told := piece.usage) is not None:
+            if (before := self._told) is not None:
+                told = Usage(
+                    prompt_tokens=max(told.prompt_tokens, before.prompt_tokens),
+                    completion_tokens=max(told.completion_tokens, before.completion_tokens),
+                    cached_tokens=max(told.cached_tokens, before.cached_tokens),
+                )
+            self._told = told
         if not says_something:
             return
         run = self._run
         if self._step.provider not in run.writers:
             run.writers.append(self._step.provider)
         run.texts.append(piece.text)
-        run.tool_calls += piece.tool_calls
-        run.refusal += piece.refusal
+        if piece.tool_calls or piece.refusal:
+            run.tool_calls += piece.tool_calls
+            run.refusal += piece.refusal
         if run.deliver is not None:
             self._deadline.pause()
             await run.deliver(self._chunk(piece.text, tool_calls=piece.tool_calls, refusal=piece.refusal))

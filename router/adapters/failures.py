@@ -41,6 +41,7 @@ _RESETS = (
     "anthropic-ratelimit-input-tokens-{}",
     "anthropic-ratelimit-output-tokens-{}",
 )
+_KEYS = re.compile(r"(?i)\b(?:sk-|AIza|AQ\.|(?:bearer|basic)\s+|api[ _-]?key[^:=]{0,16}[:=]\s*)[^\s\"',;]{6,}")
 _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|d|h|m|s))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -117,9 +118,13 @@ def retry_after_s(values: tuple[str, ...], wall_s: Callable[[], float] = time.ti
 
 
 def said(error: Mapping[str, object] | str | None) -> str:
-    """Return the message of a vendor's error object in at most 200 characters, or nothing."""
+    """
+    Return the message of a vendor's error object in at most 200 characters, or nothing.
+
+    A key that it repeats is masked before the cut, for clients are told these words, and half a key is one too.
+    """
     message = error.get("message") if isinstance(error, Mapping) else error
-    return message[:_WORDS_MAX] if isinstance(message, str) else ""
+    return _KEYS.sub("***", message)[:_WORDS_MAX] if isinstance(message, str) else ""
 
 
 def _resets_s(headers: Headers, wall_s: Callable[[], float]) -> Iterator[float]:

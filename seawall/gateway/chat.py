@@ -67,15 +67,14 @@ class _ClientLeft(Exception):
 class _Progress:
     """What is to be counted of one request when it has ended."""
 
-    __slots__ = ("begun_s", "first_s", "outcome", "provider", "stream", "usage")
+    first_s: float | None = None
+    outcome = "internal_error"
+    provider = "none"
+    stream = False
+    usage: Usage | None = None
 
     def __init__(self, begun_s: float) -> None:
         self.begun_s = begun_s
-        self.first_s: float | None = None
-        self.outcome = "internal_error"
-        self.provider = "none"
-        self.stream = False
-        self.usage: Usage | None = None
 
 
 class Out(Protocol):
@@ -194,7 +193,7 @@ class ChatEndpoint:
             else:
                 reply = await self._router.complete(request)
                 progress.outcome, progress.provider, progress.usage = "ok", reply.provider, reply.usage
-                await out.whole(200, _head(_JSON, reply, request_id), completion_json(reply, request_id, _now_s()))
+                await out.whole(200, _head(_JSON, reply, request), completion_json(reply, request_id, _now_s()))
         except (SeawallError, asyncio.CancelledError) as error:
             await _send_error(out, self._problem(error, progress), request_id)
         finally:
@@ -225,14 +224,14 @@ class ChatEndpoint:
             is_first = progress.first_s is None
             if is_first:
                 progress.first_s, progress.provider = time.monotonic(), chunk.provider
-                await out.begin(200, _head(_SSE, chunk, request_id))
+                await out.begin(200, _head(_SSE, chunk, request))
             await out.write(chunk_json(chunk, request_id, created_s, first=is_first))
 
         try:
             last = await self._router.relay(request, pass_on)
             if progress.first_s is None:  # an answer without a word, such as a filtered one
                 progress.first_s = time.monotonic()
-                await out.begin(200, _head(_SSE, last, request_id))
+                await out.begin(200, _head(_SSE, last, request))
             progress.outcome, progress.provider, progress.usage = "ok", last.provider, last.usage
             await out.write(final_chunks(last, request_id, created_s, include_usage=include_usage))
         except (SeawallError, asyncio.CancelledError) as error:
@@ -351,8 +350,8 @@ def _now_s() -> int:
     return int(time.time())
 
 
-def _head(kind: bytes, answered: Reply | Chunk, request_id: str) -> bytes:
-    return b"%b%bx-request-id: %b\r\n" % (kind, headers_of(answered), request_id.encode())
+def _head(kind: bytes, answered: Reply | Chunk, request: Request) -> bytes:
+    return b"%b%bx-request-id: %b\r\n" % (kind, headers_of(answered, request), request.request_id.encode())
 
 
 async def _send_error(out: Out, error: SeawallError, request_id: str) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from router.errors import SeawallError
+from seawall.bursts import Burst
 
 try:
     import resource
@@ -113,6 +114,8 @@ class Clients:
         self.held_bytes = 0
         """Bytes of bodies that are in memory."""
         self.waiting: dict[Waiting, None] = {}
+        self.burst = Burst()
+        """In which their answers leave."""
 
     def hold(self, size: int) -> bool:
         """Say whether there is room for so many more bytes of a body, and count them if so."""

@@ -2,7 +2,8 @@
 uvicorn's HTTP protocol on a transport that sends once a turn of the event loop.
 
 uvicorn writes the head of an answer and its body one after the other, and each write is a system call through the whole
-of TCP: with the events of fast streams that is a third of the gateway's time. Only asyncio's own interface is used.
+of TCP: with the events of fast streams that is a third of the gateway's time. Whole answers of all connections leave in
+bursts. Only asyncio's own interface is used.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from seawall.bursts import Burst
+
 __all__ = ["Corked", "CorkedProtocol"]
 
 _HELD_MAX = 64 * 1024
@@ -20,18 +23,22 @@ _HELD_MAX = 64 * 1024
 class CorkedProtocol(HttpToolsProtocol):
     """uvicorn's protocol; what it writes within one turn of the event loop leaves together at its end."""
 
+    burst: Burst | None = None
+    """Of all connections of one server."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        super().connection_made(cast("asyncio.Transport", Corked(transport)))
+        super().connection_made(cast("asyncio.Transport", Corked(transport, self.burst or Burst())))
 
 
 class Corked:
     """A transport that holds back what is written until the event loop's next turn."""
 
-    __slots__ = ("_held", "_inner", "_loop", "_size", "is_closing")
+    __slots__ = ("_burst", "_held", "_inner", "_loop", "_size", "is_closing")
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, burst: Burst) -> None:
         self._inner = inner
+        self._burst = burst
         self._loop = asyncio.get_running_loop()
         self._held: list[bytes] = []
         self._size = 0
@@ -49,10 +56,15 @@ class Corked:
         if self._size > _HELD_MAX:  # the transport's own limits are to see it
             self._release()
 
-    def write_now(self, data: bytes) -> None:
-        """Send what is held back, and `data` with it: nothing is to follow soon."""
+    def write_last(self, data: bytes) -> None:
+        """Send `data` with the next burst, and what is held back before it: nothing is to follow soon."""
         self._held.append(data)
+        self._burst.add(self._release)
+
+    def write_eof(self) -> None:
+        """See asyncio.WriteTransport."""
         self._release()
+        self._inner.write_eof()
 
     def close(self) -> None:
         """See asyncio.BaseTransport."""

@@ -58,6 +58,7 @@ class GuardedProtocol(CorkedProtocol):
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.clients: Clients = getattr(config, "clients", None) or Clients(ClientLimits())
+        self.burst = self.clients.burst
         self._limits = self.clients.limits
         self._active: Any = None
         """The cycle that is being answered; `cycle` is the one that was read last."""
@@ -303,7 +304,7 @@ class GuardedProtocol(CorkedProtocol):
         body = error_json(error)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         transport = cast("Any", self.transport)
-        transport.write_now(_STATUS[error.status] + head + body)
+        transport.write_last(_STATUS[error.status] + head + body)
         cycle: Any = self.cycle
         if cycle is not None:  # an app that waits for the rest of the request need not
             cycle.disconnected = True

@@ -53,6 +53,7 @@ class Log:
     def __init__(self, write: Write, *, level: str = "warning", requests: str = "errors") -> None:
         self._write = write
         self._least = LEVELS.index(level)
+        self._tells_debug = level == "debug"
         self.tells_all = requests == "all" and level != "off"
         """Whether requests that went well are told of too."""
         self.tells_errors = requests != "none" and level != "off"
@@ -97,10 +98,13 @@ class Log:
 
     def take(self, event: Event) -> None:
         """Log what the router reports, where it is worth a line."""
-        if isinstance(event, Attempt):
-            self._attempt(event)
-        elif isinstance(event, Spend):
-            self._spend(event)
+        # What goes well passes here on every request: it is let go before anything is looked up.
+        if isinstance(event, Spend):
+            if self._is_near or event.total_micro_usd > _NEARLY * event.limit_micro_usd:
+                self._spend(event)
+        elif isinstance(event, Attempt):
+            if event.outcome == "failed" or event.reason == "failover" or self._tells_debug:
+                self._attempt(event)
         elif isinstance(event, BreakerChange):
             told = "breaker opened" if event.to == "open" else "breaker changed"
             level = "warning" if event.to == "open" else "info"
@@ -126,7 +130,7 @@ class Log:
             self._of_request("warning", "attempt failed", event, outcome=event.outcome, error=error, status=status)
         elif event.reason == "failover":
             self._of_request("warning", "failover", event, outcome=event.outcome, attempt=event.n)
-        elif self.tells("debug"):
+        else:
             self._of_request("debug", "attempt", event, outcome=event.outcome, attempt=event.n)
 
     def _spend(self, event: Spend) -> None:

@@ -1,8 +1,9 @@
 """
 The server's protocol: chat requests go from the socket to their endpoint at once, all others through ASGI.
 
-    bytes ─▶ httptools ─┬─ POST /v1/chat/completions ─▶ body whole ─▶ one task: ChatEndpoint.serve ─▶ one write
-                        └─ all else (and HTTP/1.0, Expect, upgrades) ─▶ uvicorn: scope, receive, send ─▶ FastAPI
+    bytes ─┬▶ httptools ─┬─ POST /v1/chat/completions ─▶ body whole ─▶ one task: ChatEndpoint.serve ─▶ one write
+           │             └─ all else (and HTTP/1.0, Expect, upgrades) ─▶ uvicorn: scope, receive, send ─▶ FastAPI
+           └▶ the head that this connection had before, with a whole body ─▶ the same task, without a parser
 
 ASGI's dictionaries and hand-overs take as long as the whole of the router. Connections, pipelining and drain stay
 uvicorn's: what is here stands in for its cycle of one request and answer. The limits of clients are in `guard.py`.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -21,10 +23,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from seawall.gateway.chat import CHAT_PATH, STRANGERS_MAX, ChatEndpoint
 from seawall.gateway.corked import Corked
 from seawall.gateway.guard import GuardedProtocol
+from seawall.gateway.repeats import KnownHead, learn
 
 __all__ = ["GatewayProtocol"]
 
 _CHAT_URL = CHAT_PATH.encode()
+_CHAT_LINE = b"POST %b HTTP/1.1\r\n" % _CHAT_URL
+_UNLIKE_MAX = 8
+"""So many heads in a row that are not like the one before, and no more are remembered on that connection."""
 _STATUS = {int(each): f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
 _INTERNAL = b"Internal Server Error"
 
@@ -36,10 +42,47 @@ class GatewayProtocol(GuardedProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._served: Any = config.loaded_app
         self.endpoint: ChatEndpoint | None = getattr(config.app, "chat", None)
+        self._chat_endpoint: ChatEndpoint = cast("ChatEndpoint", self.endpoint)
         self._chat: _Chat | None = None
         """The chat request whose body is being read."""
         self._under_way: set[_Chat] = set()
         self._defaults: tuple[Any, bytes, bool] = (None, b"", False)
+        self._known: KnownHead | None = None
+        """The head of the chat request that was read last, where the next one may be like it."""
+        self._unlike = 0
+
+    # What the event loop calls
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        # Between two requests, and so is the parser: it need not see one that it would read as it did the last.
+        is_between = not (self._is_in_message or self._is_deaf or self._fruitless)
+        if is_between and self._known is not None:
+            before: Any = self.cycle
+            found = self._known.match(data)
+            if found is not None and before.response_complete:
+                self._unlike = 0
+                self._take(*found)
+                return
+        self._known = None
+        super().data_received(data)
+        chat = self._chat
+        if is_between and chat is not None and chat.is_plain and self._unlike < _UNLIKE_MAX:
+            self._unlike += 1
+            self._known = learn(data, _CHAT_LINE, chat.headers)
+
+    def _take(self, headers: dict[bytes, bytes], body: bytes) -> None:
+        """Take a whole chat request, as the parser's calls would have it taken."""
+        self.clients.waiting.pop(self, None)
+        self._idle_due_s = math.inf
+        self._before = self.cycle
+        self._chat = self._active = chat = _Chat(self, self._chat_endpoint, headers, keep_alive=True)
+        self.cycle = self._active
+        chat.is_due = True
+        chat.add(body)
+        chat.is_whole = True
+        if chat.work is None:  # else it was refused
+            chat.start()
 
     # What the parser calls
 
@@ -125,15 +168,15 @@ class GatewayProtocol(GuardedProtocol):
 
     # What a chat request calls
 
-    def begun(self, chat: _Chat) -> None:
+    def begun(self, chat: _Chat, work: asyncio.Task[None]) -> None:
         """Take note of a request whose answer is under way, so that the server waits for it."""
         self._under_way.add(chat)
-        self.tasks.add(cast("asyncio.Task[None]", chat.work))
+        self.tasks.add(work)
 
-    def ended(self, chat: _Chat) -> None:
+    def ended(self, chat: _Chat, work: asyncio.Task[None]) -> None:
         """Take note of its end."""
         self._under_way.discard(chat)
-        self.tasks.discard(cast("asyncio.Task[None]", chat.work))
+        self.tasks.discard(work)
 
     def defaults(self) -> tuple[bytes, bool]:
         """Return the head lines that stand in every answer, and whether they close the connection."""
@@ -144,49 +187,44 @@ class GatewayProtocol(GuardedProtocol):
         return self._defaults[1:]
 
 
+class _NobodyWaits:
+    """Stands in for the event on which an ASGI app would wait for more of its request."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
+_NOBODY_WAITS = _NobodyWaits()
+
+
 class _Chat:
     """One chat request and its answer: a cycle of uvicorn's protocol, and an `Out` of the endpoint."""
 
-    __slots__ = (
-        "_body",
-        "_clients",
-        "_endpoint",
-        "_flow",
-        "_headers",
-        "_is_crowded",
-        "_is_known",
-        "_is_too_long",
-        "_protocol",
-        "_size",
-        "_transport",
-        "disconnected",
-        "is_due",
-        "is_whole",
-        "keep_alive",
-        "message_event",
-        "response_complete",
-        "response_started",
-        "work",
-    )
+    # As every request begins.
+    _body: bytes | bytearray = b""
+    _size = 0
+    _is_too_long = _is_crowded = _is_known = False
+    is_whole = is_due = False
+    work: asyncio.Task[None] | None = None
+    # What uvicorn looks at of a cycle.
+    message_event = _NOBODY_WAITS
+    disconnected = response_started = response_complete = False
 
     def __init__(
         self, protocol: GatewayProtocol, endpoint: ChatEndpoint, headers: dict[bytes, bytes], *, keep_alive: bool
     ) -> None:
         self._protocol = protocol
-        self._transport = cast("Corked", protocol.transport)
+        self._transport: Corked = protocol.transport  # type: ignore[assignment]
         self._flow: FlowControl = protocol.flow
         self._clients = protocol.clients
         self._endpoint = endpoint
-        self._headers = headers
-        self._body: bytes | bytearray = b""
-        self._size = 0
-        self._is_too_long = self._is_crowded = self._is_known = False
+        self.headers = headers
         self.keep_alive = keep_alive
-        self.is_whole = self.is_due = False
-        self.work: asyncio.Task[None] | None = None
-        # What uvicorn looks at of a cycle.
-        self.message_event = _NOBODY_WAITS
-        self.disconnected = self.response_started = self.response_complete = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a whole request like most: its body was taken, and others may follow on its connection."""
+        return self.is_whole and self.keep_alive and not (self._is_too_long or self._is_crowded)
 
     def claim(self, length: bytes) -> None:
         """Take the length that the head tells; a body that is to be too long is not waited for."""
@@ -218,7 +256,7 @@ class _Chat:
 
     def _limit(self, size: int) -> None:
         if size > STRANGERS_MAX and not self._is_known:  # nobody else's key is worth more memory than that
-            self._is_known = self._endpoint.knows(self._headers)
+            self._is_known = self._endpoint.knows(self.headers)
             if not self._is_known:
                 self._refuse()
                 return
@@ -233,8 +271,8 @@ class _Chat:
     def start(self) -> None:
         """Begin to answer when the request is there and its turn has come."""
         if self.is_due and self.is_whole and self.work is None and not self.disconnected:
-            self.work = self._protocol.loop.create_task(self._run())
-            self._protocol.begun(self)
+            self.work = work = self._protocol.loop.create_task(self._run())
+            self._protocol.begun(self, work)
 
     def leave(self) -> None:
         """Note that the client is gone, and stop what is done for it."""
@@ -276,7 +314,7 @@ class _Chat:
         self.response_started = True
         content = b"%b%b%b\r\n%b" % (_STATUS[status], defaults, head, body)
         if body:
-            self._transport.write_now(content)
+            self._transport.write_last(content)
         else:
             self._transport.write(content)
 
@@ -295,7 +333,7 @@ class _Chat:
                 return
             body = None if self._is_too_long else bytes(self._body)
             self._body = b""
-            await self._endpoint.serve(self._headers, body, self)
+            await self._endpoint.serve(self.headers, body, self)
         except asyncio.CancelledError:
             if not self.disconnected:
                 self._transport.close()
@@ -309,14 +347,5 @@ class _Chat:
                 await self.whole(500, b"content-type: text/plain; charset=utf-8\r\n", _INTERNAL)
         finally:
             self.drop()
-            self._protocol.ended(self)
-
-
-class _NobodyWaits:
-    """Stands in for the event on which an ASGI app would wait for more of its request."""
-
-    def set(self) -> None:
-        """Do nothing."""
-
-
-_NOBODY_WAITS = _NobodyWaits()
+            if self.work is not None:
+                self._protocol.ended(self, self.work)

@@ -34,6 +34,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_armed_s",
+        "_burst",
         "_due_s",
         "_fruitless",
         "_is_interim",
@@ -41,13 +42,13 @@ class Connection(asyncio.Protocol):
         "_is_paused",
         "_is_ready",
         "_is_reusable",
-        "_loop",
         "_parser",
         "_poll",
         "_pool",
         "_timer",
         "_transport",
         "_unread",
+        "_unsent",
         "_waiter",
         "chunks",
         "error",
@@ -56,14 +57,17 @@ class Connection(asyncio.Protocol):
         "is_complete",
         "is_idle",
         "lines",
+        "loop",
         "status",
     )
 
     def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
         self._pool = pool
-        self._loop = loop
+        self.loop = loop
         self._parser: Any = httptools.HttpResponseParser(self)
         self._poll = select.poll()
+        self._burst = pool.burst
+        self._unsent = b""
         self._timer: asyncio.TimerHandle | None = None
         self._armed_s = self._due_s = 0.0
         self._waiter: asyncio.Future[bool] | None = None
@@ -85,17 +89,18 @@ class Connection(asyncio.Protocol):
     # What the caller does.
 
     def begin(self, data: bytes, *, is_bare: bool) -> None:
-        """Send a call."""
+        """Send a call, with others that are to leave in this turn of the event loop."""
         self.is_idle = self.is_complete = self._is_reusable = False
         self.is_bare = is_bare
         self.status = self._fruitless = self._unread = 0
         self.lines = []
         self.chunks = []
-        self._transport.write(data)
+        self._unsent = data
+        self._burst.add(self._send)
 
     def wait(self, due_s: float) -> asyncio.Future[bool]:
         """Return what becomes true when something has come, and false when nothing has until `due_s`."""
-        self._waiter = waiter = self._loop.create_future()
+        self._waiter = waiter = self.loop.create_future()
         self._due_s = due_s
         # A timer is left running when it is not needed any more: one that rings costs less than one that is cancelled.
         if self._timer is None or self._armed_s > due_s:
@@ -153,6 +158,9 @@ class Connection(asyncio.Protocol):
         """See asyncio.Protocol."""
         if self.is_idle or self.is_complete or self.error is not None:
             self.close()  # nobody asked
+            return
+        if self._unsent:  # nor has it heard what we ask
+            self._fail(Reset("the connection broke: the peer spoke unasked"))
             return
         self._is_ready = False
         try:
@@ -235,6 +243,11 @@ class Connection(asyncio.Protocol):
 
     # Inside.
 
+    def _send(self) -> None:
+        data, self._unsent = self._unsent, b""
+        if self._is_open and not self._transport.is_closing():
+            self._transport.write(data)
+
     def _is_framed(self) -> bool:
         """Say whether the head told where the body ends; else the end of the connection is its end."""
         return any(name.lower() in _HEADERS_END for name, _ in self.lines)
@@ -259,14 +272,14 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._armed_s = when_s
-        self._timer = self._loop.call_at(when_s, self._ring)
+        self._timer = self.loop.call_at(when_s, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._loop.time() < self._due_s:
+        if self.loop.time() < self._due_s:
             self._arm(self._due_s)
         else:
             waiter.set_result(False)

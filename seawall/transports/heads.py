@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from router.errors import ConnectFailed
 
-__all__ = ["Origin", "head_of"]
+__all__ = ["Origin", "head_of", "line_of"]
 
 _PORTS = {"http": 80, "https": 443}
 # Whitespace and controls are stripped by some readers of addresses, and `\` is turned: another host than the one read.
@@ -53,3 +53,10 @@ def head_of(method: str, url: str, headers: tuple[tuple[str, str], ...]) -> tupl
         lines.append(f"{name}: {value}")
     lines.append("")
     return Origin(parts.scheme == "https", host, port or usual), "\r\n".join(lines).encode("ascii")
+
+
+def line_of(name: str, value: str) -> bytes:
+    """Return one header as its line of a head. Raises ConnectFailed, as `head_of` does."""
+    if name.lower() in _OURS or not (_TOKEN.fullmatch(name) and _VALUE.fullmatch(value)):
+        raise ConnectFailed(_UNSENDABLE)
+    return f"{name}: {value}\r\n".encode("ascii")

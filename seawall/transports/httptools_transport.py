@@ -18,7 +18,7 @@ from typing import Any
 from router.errors import ConnectFailed, FirstByteTimeout, IdleTimeout
 from router.transport import Answer, Call, connect_bound_s
 from seawall.transports.connection import Connection
-from seawall.transports.heads import Origin, head_of
+from seawall.transports.heads import Origin, head_of, line_of
 from seawall.transports.pool import Pool
 
 __all__ = ["HttptoolsTransport"]
@@ -27,6 +27,8 @@ _CONNECTIONS_MAX = 4096
 _HEADS_MAX = 256
 _POOLS_MAX = 256
 _CLOSE_S = 1.0
+_ONE_CALLS = frozenset({"traceparent", "tracestate"})
+"""Headers that are another call's never: what comes before them is worth keeping."""
 _NO_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
@@ -65,7 +67,14 @@ class HttptoolsTransport:
 
     def prepare(self, call: Call) -> tuple[Pool, bytes]:
         """Return the connections that lead where a call goes, and its head without the length. Raises ConnectFailed."""
-        key = (call.method, call.url, call.headers)
+        headers, own = call.headers, b""
+        while headers and headers[-1][0] in _ONE_CALLS:
+            own += line_of(*headers[-1])
+            headers = headers[:-1]
+        pool, head = self._prepared((call.method, call.url, headers))
+        return (pool, head + own) if own else (pool, head)
+
+    def _prepared(self, key: tuple[str, str, tuple[tuple[str, str], ...]]) -> tuple[Pool, bytes]:
         found = self._heads.get(key)
         if found is not None:
             return found
@@ -79,8 +88,8 @@ class HttptoolsTransport:
             if len(self._pools) >= _POOLS_MAX:
                 raise ConnectFailed(f"calls to more than {_POOLS_MAX} origins")
             pool = self._pools[origin] = Pool(origin, self._open, self._context)
-        self._heads[key] = (pool, head)
-        return pool, head
+        self._heads[key] = found = (pool, head)
+        return found
 
     async def connect(self, pool: Pool, bound_s: float) -> Connection:
         """Return a new connection. Raises ConnectFailed or TlsError."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from router.errors import ConnectFailed, TlsError
+from seawall.bursts import Burst
 from seawall.transports.connection import Connection
 from seawall.transports.heads import Origin
 
@@ -23,7 +24,7 @@ _IDLE_S = 60.0
 class Pool:
     """Connections to `origin`. `opened` holds those of the whole transport; `tls` makes what checks certificates."""
 
-    __slots__ = ("_idle", "_open", "_origin", "_preferred", "_timer", "_tls")
+    __slots__ = ("_idle", "_open", "_origin", "_preferred", "_timer", "_tls", "burst")
 
     def __init__(self, origin: Origin, opened: set[Connection], tls: Callable[[], ssl.SSLContext]) -> None:
         self._origin = origin
@@ -33,6 +34,8 @@ class Pool:
         self._preferred = ""
         """The address that was reached last."""
         self._timer: asyncio.TimerHandle | None = None
+        self.burst = Burst()
+        """In which calls leave."""
 
     def take(self) -> Connection | None:
         """Return an idle connection that can be used, None where there is none."""
@@ -78,11 +81,10 @@ class Pool:
         if len(self._idle) >= _IDLE_MAX:
             connection.close()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since_s = loop.time()
+        connection.idle_since_s = connection.loop.time()
         self._idle.append(connection)
         if self._timer is None:
-            self._timer = loop.call_later(_IDLE_S, self._expire)
+            self._timer = connection.loop.call_later(_IDLE_S, self._expire)
 
     def close(self) -> None:
         """Keep nothing any more."""

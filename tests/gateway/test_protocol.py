@@ -231,3 +231,71 @@ async def test_a_connection_with_another_app_asks_that_one() -> None:
     async with connected(Guarded) as wire:
         wire.ask(b"hello")
         assert (await wire.answer())[1] == b"asgi hello"
+
+
+class Counting(GatewayProtocol):
+    """Counts the heads that the parser has read."""
+
+    heads = 0
+
+    def on_headers_complete(self) -> None:
+        """See httptools."""
+        type(self).heads += 1
+        super().on_headers_complete()
+
+
+class Forgetful(GatewayProtocol):
+    """Remembers no head."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._unlike = 1000
+
+
+async def test_a_repeated_head_is_parsed_once() -> None:
+    """Bodies of any length up to the limit, one after the other; a longer one is refused as it was."""
+    Counting.heads = 0
+    async with connected(Counting) as wire:
+        for body in (b"a", b"bcd", b"", b"e" * 1000, b"f" * 1001, b"g"):
+            wire.ask(body)
+            assert (await wire.answer())[1] == (b"said " + body if len(body) <= 1000 else b"too long")
+    assert Counting.heads == 1
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        HEAD + b"content-length: 3\r\n\r\ntwo" + HEAD + b"content-length: 5\r\n\r\nthree",
+        HEAD + b"content-length: 3\r\n\r\ntwo" + HEAD[:20],
+        HEAD + b"content-length: 6\r\n\r\nhello",
+        HEAD + b"content-length: 4\r\n\r\nhello",
+        HEAD + b"content-length: +5\r\n\r\nhello",
+        HEAD + b"content-length: 5\r\ncontent-length: 5\r\n\r\nhello",
+        HEAD + b"content-length: 5\r\nhost: other\r\n\r\nhello",
+        HEAD + b"content-length: 5\r\nconnection: close\r\n\r\nhello",
+        HEAD.replace(b"POST", b"PUT") + b"content-length: 5\r\n\r\nhello",
+        b"\r\n" + HEAD + b"content-length: 5\r\n\r\nhello",
+        HEAD + b"content-length: 5\r\n\r\nbreak",
+        b"nonsense\r\n\r\n",
+    ],
+)
+async def test_what_follows_a_known_head_is_answered_as_ever(second: bytes) -> None:
+    """Whatever a connection gets after it, it answers the bytes that one answers that remembers nothing."""
+    said: list[bytes] = []
+    for protocol in (GatewayProtocol, Forgetful):
+        async with connected(protocol) as wire:
+            for _ in range(2):
+                wire.ask(b"first")
+                assert (await wire.answer())[1] == b"said first"
+            wire.writer.write(second)
+            answer = b""
+            while True:
+                try:
+                    data = await asyncio.wait_for(wire.reader.read(65_536), 0.25)
+                except TimeoutError:
+                    break
+                answer += data
+                if not data:
+                    break
+            said.append(b"\r\n".join(line for line in answer.split(b"\r\n") if not line.startswith(b"date: ")))
+    assert said[0] == said[1]

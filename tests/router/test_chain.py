@@ -291,12 +291,13 @@ async def test_failover_keeps_system_prompt_stream_flag_and_limits() -> None:
     for part in (
         '"system":"be brief"',
         '"max_tokens":7',
-        '"temperature":0.5',
         '"stop_sequences":["END"]',
         '"stream":true',
     ):
         assert part in body
-    assert '"model":"claude-sonnet-4-5"' in body
+    assert '"model":"claude-sonnet-5-5"' in body
+    assert '"temperature":0.5' in script.calls_to("gemini")[0].body.decode()
+    assert "temperature" not in body, "this model takes none"
 
 
 @hypothesis_settings(max_examples=150, deadline=None)

@@ -122,7 +122,7 @@ async def test_slow_primary_loses_its_traffic_and_gets_it_back() -> None:
         _answered(watch, clock, 1.0)
     for _ in range(5):
         reply = await router.complete(request)
-        assert (reply.provider, reply.model) == (ModelType.CLAUDE, "claude-haiku-4-5")
+        assert (reply.provider, reply.model) == (ModelType.CLAUDE, "claude-haiku-5-5")
     assert [change.to for change in events.of(LatencyChange)] == ["slow"]
     assert events.of(LatencyChange)[0].message == "latency spiking, switching to failover model"
     assert {(skip.provider, skip.reason) for skip in events.of(Skip)} == {("openai", "slow")}

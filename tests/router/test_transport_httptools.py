@@ -375,3 +375,21 @@ def test_a_head_that_could_be_read_in_two_ways_is_refused(method: str, url: str,
     """What would end a line, move the body's end, or name another host is `ConnectFailed`: nothing was sent."""
     with pytest.raises(ConnectFailed):
         head_of(method, url, (header,))
+
+
+def test_a_trace_costs_no_head_of_its_own(transport: HttptoolsTransport) -> None:
+    """Calls that differ in their trace only share one head, each goes out with its own, and a bad one is refused."""
+
+    def head(*headers: tuple[str, str]) -> bytes:
+        call = Call(method="POST", url="http://127.0.0.1:9/v1", headers=headers, body=b"{}", timeouts=PATIENT)
+        return transport.prepare(call)[1]
+
+    plain = head(("authorization", "a"))
+    for n in range(3):
+        told = (("traceparent", f"00-{n}"), ("tracestate", f"a={n}"))
+        found = head(("authorization", "a"), *told)
+        assert found.startswith(plain)
+        assert sorted(found[len(plain) :].split(b"\r\n")) == [b"", b"traceparent: 00-%d" % n, b"tracestate: a=%d" % n]
+    assert len(transport._heads) == 1
+    with pytest.raises(ConnectFailed):
+        head(("authorization", "a"), ("traceparent", "00\r\nx: y"))
