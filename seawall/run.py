@@ -15,6 +15,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -173,6 +174,7 @@ async def _carried_out(run: _Run, undo: UndoFile) -> End:
             progress=run.console.line,
         )
         run.is_expected = arena.expects_exit
+        arena.break_off = partial(run.end, "stopped")
         try:
             started = await _unless_aborted(run, _started(run, arena))
             if started is not None:

@@ -188,7 +188,7 @@ def test_every_package_imported_is_a_dependency() -> None:
         for path in _python(*ROOMS, "tests")
         for node in ast.walk(_tree(path))
         for module in _imported(node)
-        if module not in (*ROOMS, *helpers, *sys.stdlib_module_names)
+        if module not in (*ROOMS, "benchmarks", *helpers, *sys.stdlib_module_names)
         and DISTRIBUTIONS.get(module, module.replace("_", "-")) not in declared
     )
 

@@ -98,7 +98,8 @@ class ClusterArena(WireArena):
         """Start what the pods reach, apply the objects, and wait until the pods serve."""
         upstreams = await self._start_upstreams()
         self._writer = EventWriter(self._folder, "cluster")
-        self._watch = Watch(self._cluster, self._writer, scales=self._pods_of.hpa is not None)
+        scales = self._pods_of.hpa is not None
+        self._watch = Watch(self._cluster, self._writer, scales=scales, forbidden=self.break_off)
         if self._cluster.url is not None:
             self.base_url = self._cluster.url.rstrip("/")
         else:

@@ -1,14 +1,16 @@
 """
 What happens in a run's namespace, into its journal: the HPA, what the controllers tell, and pods that no kubelet of
-ours tells of.
+ours tells of. And whether the namespace still allows faults.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from faults.kubernetes_api import KubernetesError
+from faults.permission import NotAllowed, require_allowed
 from seawall.arenas.cluster_manifests import APP, HPA
 from seawall.arenas.cluster_target import ClusterTarget
 from seawall.cluster.kubelet.manifest import part, parts
@@ -25,12 +27,26 @@ Object = dict[str, Any]
 
 
 class Watch:
-    """Looks several times a second until `stop`. A look that fails is told once, and the next one is made."""
+    """
+    Looks several times a second until `stop`. A look that fails is told once, and the next one is made.
 
-    def __init__(self, target: ClusterTarget, writer: EventWriter, *, scales: bool) -> None:
+    Once the namespace's label is gone, which is looked at every second, `forbidden` is called with a sentence that
+    says so. A cluster that cannot be asked has not said so.
+    """
+
+    def __init__(
+        self,
+        target: ClusterTarget,
+        writer: EventWriter,
+        *,
+        scales: bool,
+        forbidden: Callable[[str], None] = lambda _why: None,
+    ) -> None:
         self._target = target
         self._writer = writer
         self._scales = scales
+        self._forbidden = forbidden
+        self._is_forbidden = False
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._hpa: Hpa | None = None
@@ -55,7 +71,13 @@ class Watch:
             last = self._stopping.is_set()
             try:
                 await asyncio.to_thread(self._look, looks % _EVENTS_EVERY == 0 or last)
+                if looks % _EVENTS_EVERY == 0 and not last and not self._is_forbidden:
+                    await asyncio.to_thread(require_allowed, self._target.api, self._target.namespace)
                 self._problem = None
+            except NotAllowed as error:
+                self._is_forbidden = True
+                self._writer.write(Note(text=str(error), level="warning"))
+                self._forbidden(str(error))
             except KubernetesError as error:
                 if str(error) != self._problem:
                     self._problem = str(error)

@@ -18,7 +18,8 @@ __all__ = ["COMMANDS", "EXIT_CODES", "Argument", "Command"]
 
 EXIT_CODES = (
     "exit codes: 0 pass (also safe and partial), 1 fail, 2 bad scenario or usage, 3 invalid or a part is missing, "
-    "4 stopped by stop_when, 5 undo not verified, 130 interrupted and undone; of several runs the worst counts"
+    "4 stopped by stop_when or as faults are not allowed any more, 5 undo not verified, 130 interrupted and undone; "
+    "of several runs the worst counts"
 )
 
 

@@ -1,6 +1,9 @@
 """
 Runs in a network namespace with nothing but loopback: an Ollama that also redirects, traps, and ours under strace.
 
+Loopback has a second address, HOUSE, for what is elsewhere in the house; the name server is ours and notes each
+question. It says of ollama.test that it is here, and of rebound.test so for the first time and then somewhere else.
+
     inside.py FOLDER
 
 Each case is a process of ours under `strace -f -e trace=network`, whose lines are in FOLDER/<case>.trace. Prints one
@@ -18,7 +21,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +30,8 @@ from typing import Any
 from urllib.error import HTTPError
 
 HERE = Path(__file__).parent
+HOUSE = "10.20.30.40"
+REBOUND = "10.9.8.5"
 ELSEWHERE = ("http://10.9.8.7:11434/api/chat", "http://cloud.test/api/chat", "http://127.0.0.1:{trap}/api/chat")
 TRANSPORTS = ("httptools", "pyreqwest", "httpx")
 SAID = {
@@ -42,6 +47,7 @@ SAID = {
 def main(folder: Path) -> None:
     """Carry out all cases."""
     _loopback_up()
+    _name_server(folder)
     trap = _served(_Trap)
     _Ollama.elsewhere = [place.format(trap=trap) for place in ELSEWHERE]
     ports = {"trap": trap, "ollama": _served(_Ollama), "collector": _served(_Collector)}
@@ -64,7 +70,84 @@ def main(folder: Path) -> None:
     }
     for name, settings in astray.items():
         cases[f"refused-{name}"] = _gateway(folder, f"refused-{name}", {**sealed, **settings})
-    print(json.dumps({"ports": ports, "cases": cases}), flush=True)
+    ports |= {"house": _served(_Ollama, HOUSE), "house_collector": _served(_Collector, HOUSE)}
+    asked = {name: _asked_of_names(case) for name, case in _named(folder, sealed, ports).items()}
+    cases |= {name: found for name, (found, _) in asked.items()} | _listed(folder, sealed, ports)
+    names = {name: questions for name, (_, questions) in asked.items()}
+    print(json.dumps({"ports": ports, "cases": cases, "names": names}), flush=True)
+
+
+def _named(folder: Path, sealed: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, Callable[[], Any]]:
+    """Return the cases in which OLLAMA_HOST is a name."""
+
+    def of(case: str, name: str, *kinds: str) -> Callable[[], Any]:
+        environment = {**sealed, "OLLAMA_HOST": f"http://{name}:{ports['ollama']}"}
+        return lambda: _caller(folder, case, environment, *kinds)
+
+    return {
+        **{f"name-{kind}": of(f"name-{kind}", "ollama.test", kind) for kind in TRANSPORTS},
+        "name-rebound": of("name-rebound", "rebound.test", "plain"),
+        "name-unknown": of("name-unknown", "nobody.test", "plain"),
+    }
+
+
+def _listed(folder: Path, sealed: Mapping[str, str], ports: Mapping[str, int]) -> dict[str, Any]:
+    """Carry out the cases in which AIRGAP_ALLOW lists something of the house."""
+    near, collector = f"http://{HOUSE}:{ports['house']}", f"http://{HOUSE}:{ports['house_collector']}"
+    second = json.dumps({"local": [{"name": "near", "base_url": near}]})
+    traced = {"TELEMETRY": "otel", "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
+    budget = {"BUDGET_STORE": "redis", "REDIS_URL": f"redis://{HOUSE}:{ports['house']}/0"}
+    cases = {
+        "listed-deployment": {"DEPLOYMENTS": second, "AIRGAP_ALLOW": near},
+        "listed-collector": {**traced, "AIRGAP_ALLOW": f"{HOUSE}:{ports['house_collector']}"},
+        "listed-redis": {**budget, "AIRGAP_ALLOW": HOUSE},
+        "refused-deployment-port": {"DEPLOYMENTS": second, "AIRGAP_ALLOW": collector},
+        "refused-deployment-scheme": {"DEPLOYMENTS": second, "AIRGAP_ALLOW": near.replace("http:", "https:")},
+        "refused-collector-port": {**traced, "AIRGAP_ALLOW": f"{HOUSE}:{ports['house']}"},
+        "refused-redis-name": {**budget, "AIRGAP_ALLOW": f"{HOUSE}.test"},
+    }
+    return {name: _gateway(folder, name, {**sealed, **settings}) for name, settings in cases.items()}
+
+
+def _asked_of_names(case: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """Carry out a case; return what came of it, and the names that were asked for meanwhile."""
+    _questions.clear()
+    return case(), sorted(set(_questions))
+
+
+_questions: list[str] = []
+
+
+def _name_server(folder: Path) -> None:
+    """Answer on 127.0.0.1:53, and have this namespace's resolver ask there and nowhere else."""
+    for target, text in (("/etc/resolv.conf", "nameserver 127.0.0.1\n"), ("/etc/nsswitch.conf", "hosts: files dns\n")):
+        ours = folder / Path(target).name
+        ours.write_text(text, "ascii")
+        command = ["mount", "--bind", str(ours), os.path.realpath(target)]
+        subprocess.run(command, check=True)
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind(("127.0.0.1", 53))
+    threading.Thread(target=_answer_names, args=(one,), daemon=True).start()
+
+
+def _answer_names(one: socket.socket) -> None:
+    """Answer A questions, with a TTL of 0; there are no other addresses, and no other names."""
+    rebounds = 0
+    while True:
+        question, sender = one.recvfrom(4096)
+        labels, at = [], 12
+        while question[at]:
+            labels.append(question[at + 1 : at + 1 + question[at]].decode("ascii", "replace"))
+            at += 1 + question[at]
+        name, kind = ".".join(labels), question[at + 1 : at + 3]
+        _questions.append(name)
+        address = {"ollama.test": "127.0.0.1", "rebound.test": REBOUND if rebounds else "127.0.0.1"}.get(name)
+        is_answered = kind == b"\0\1" and address is not None
+        rebounds += is_answered and name == "rebound.test"
+        flags = b"\x81\x80" if address is not None else b"\x81\x83"  # no such name
+        counts = b"\0\1" + (b"\0\1" if is_answered else b"\0\0") + b"\0\0\0\0"
+        answer = b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + socket.inet_aton(address or "0.0.0.0")
+        one.sendto(question[:2] + flags + counts + question[12 : at + 5] + (answer if is_answered else b""), sender)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -123,8 +206,8 @@ class _Trap(_Handler):
     do_POST = do_CONNECT = do_GET  # noqa: N815 - the library's names
 
 
-def _served(handler: type[_Handler]) -> int:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+def _served(handler: type[_Handler], address: str = "127.0.0.1") -> int:
+    server = ThreadingHTTPServer((address, 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_address[1]
 
@@ -135,6 +218,9 @@ def _loopback_up() -> None:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(one, 0x8913, request))[1]
         fcntl.ioctl(one, 0x8914, struct.pack("16sh14x", b"lo", flags | 0x1 | 0x40))
+        # And `ip addr add HOUSE/32 dev lo` (SIOCSIFADDR, SIOCSIFNETMASK), under the name of an alias.
+        for order, address in ((0x8916, HOUSE), (0x891C, "255.255.255.255")):
+            fcntl.ioctl(one, order, struct.pack("16sHH4s8x", b"lo:1", socket.AF_INET, 0, socket.inet_aton(address)))
 
 
 def _hostile(ports: Mapping[str, int]) -> dict[str, str]:

@@ -16,6 +16,9 @@ import pytest
 pytestmark = pytest.mark.real
 
 HERE = Path(__file__).parent
+HOUSE, REBOUND = "10.20.30.40", "10.9.8.5"  # as inside.py has them
+NAME_SERVER = "127.0.0.1:53"
+CACHE = "/var/run/nscd/socket"  # of names, on this machine: the C library looks whether there is one
 TRANSPORTS = ("httptools", "pyreqwest", "httpx")
 CALL = re.compile(r"\b(connect|sendto|sendmsg|sendmmsg)\((.*)")
 PLACE = re.compile(r'sin6?_port=htons\((\d+)\).*?(?:inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)")')
@@ -23,19 +26,24 @@ UNIX = re.compile(r'sa_family=AF_UNIX, sun_path=@?"([^"]*)"')
 
 
 class Proof(NamedTuple):
-    """What came of all cases: the ports of the servers, the answers by case, and the folder of the traces."""
+    """What came of all cases: the ports, the answers and the names asked for by case, and the folder of the traces."""
 
     ports: dict[str, int]
     cases: dict[str, Any]
+    names: dict[str, list[str]]
     folder: Path
 
     def places(self, case: str) -> set[str]:
         """Return every place that a case's processes called, or tried to: `host:port`, or a Unix socket's path."""
-        return places_in((self.folder / f"{case}.trace").read_text(encoding="utf-8", errors="replace"))
+        return places_in((self.folder / f"{case}.trace").read_text(encoding="utf-8", errors="replace")) - {CACHE}
 
     def local(self, name: str) -> str:
         """Return where a server of the test is."""
         return f"127.0.0.1:{self.ports[name]}"
+
+    def house(self, name: str) -> str:
+        """Return where a server of the test is that is elsewhere in the house."""
+        return f"{HOUSE}:{self.ports[name]}"
 
 
 def places_in(trace: str) -> set[str]:
@@ -52,10 +60,10 @@ def places_in(trace: str) -> set[str]:
 
 def _unshare() -> list[str]:
     """Return what starts a command in a network of its own: as root, else in a user namespace."""
-    for tool in ("unshare", "strace"):
+    for tool in ("unshare", "mount", "strace"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not on PATH; install it to have the air gap proven")
-    ways = (["unshare", "--net"], ["unshare", "--user", "--map-root-user", "--net"])
+    ways = (["unshare", "--net", "--mount"], ["unshare", "--user", "--map-root-user", "--net", "--mount"])
     for way in ways if os.geteuid() == 0 else ways[1:]:
         if subprocess.run([*way, "true"], capture_output=True, check=False).returncode == 0:
             return way
@@ -71,7 +79,7 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> Proof:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
-    return Proof(found["ports"], found["cases"], folder)
+    return Proof(found["ports"], found["cases"], found["names"], folder)
 
 
 def test_strace_shows_what_goes_astray(proof: Proof) -> None:
@@ -112,6 +120,68 @@ def test_the_gateway_calls_nothing_but_ollama_and_its_collector(proof: Proof, tr
 )
 def test_what_leads_out_is_refused_at_the_start(proof: Proof, case: str, named: str) -> None:
     """A Redis, a collector or a deployment elsewhere ends the gateway at its start, by name, with nothing called."""
+    found = proof.cases[f"refused-{case}"]
+    assert found["refused"] == 2, found
+    assert named in found["said"]
+    assert not proof.places(f"refused-{case}")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_name_is_asked_for_only_where_it_is_ollamas(proof: Proof, transport: str) -> None:
+    """With a name in OLLAMA_HOST that name alone is resolved: no cloud's, no proxy's, none that a redirect names."""
+    case = f"name-{transport}"
+    (found,) = proof.cases[case].values()
+    assert {"answered", "airgap"} <= set(found), found
+    assert proof.names[case] == ["ollama.test"]
+    assert proof.places(case) == {NAME_SERVER, proof.local("ollama")}
+
+
+def test_a_name_that_rebinds_leads_where_it_says_and_nowhere_else(proof: Proof) -> None:
+    """Who names Ollama trusts its name server: only that origin's port is called there, and clouds stay refused."""
+    (found,) = proof.cases["name-rebound"].values()
+    assert {"airgap", "all_clouds_down"} <= set(found), found
+    assert proof.names["name-rebound"] == ["rebound.test"]
+    known = {NAME_SERVER, proof.local("ollama"), f"{REBOUND}:{proof.ports['ollama']}"}
+    assert proof.places("name-rebound") == known
+
+
+def test_a_name_that_nobody_knows_leads_nowhere(proof: Proof) -> None:
+    """An Ollama whose name is unknown is down: no other name is tried, and nothing but the name server is asked."""
+    (found,) = proof.cases["name-unknown"].values()
+    assert set(found) == {"airgap", "all_clouds_down"}, found
+    assert proof.names["name-unknown"] == ["nobody.test"]
+    assert proof.places("name-unknown") == {NAME_SERVER}
+
+
+@pytest.mark.parametrize(("case", "listed"), [("deployment", "house"), ("collector", "house_collector")])
+def test_what_is_listed_is_called_and_nothing_beside_it(proof: Proof, case: str, listed: str) -> None:
+    """An origin in AIRGAP_ALLOW is called, at its very port; where it redirects to, nobody goes."""
+    found = proof.cases[f"listed-{case}"]
+    assert "answered" in found, found
+    assert set(found) <= {"answered", "airgap", "all_clouds_down"}
+    places = proof.places(f"listed-{case}")
+    assert proof.house(listed) in places
+    assert places <= {proof.local("ollama"), proof.house(listed)}
+
+
+def test_a_listed_redis_is_called_and_nothing_beside_it(proof: Proof) -> None:
+    """A Redis in AIRGAP_ALLOW is asked for the budget; that it is none is no reason to call anybody else."""
+    places = proof.places("listed-redis")
+    assert places <= {proof.local("ollama"), proof.house("house")}
+    assert set(proof.cases["listed-redis"]) <= {"answered", "airgap", "all_clouds_down"}
+
+
+@pytest.mark.parametrize(
+    ("case", "named"),
+    [
+        ("deployment-port", "DEPLOYMENTS"),
+        ("deployment-scheme", "DEPLOYMENTS"),
+        ("collector-port", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ("redis-name", "REDIS_URL"),
+    ],
+)
+def test_what_is_nearly_listed_is_refused(proof: Proof, case: str, named: str) -> None:
+    """Another port, another scheme or a longer name than AIRGAP_ALLOW has is refused at the start, with no call."""
     found = proof.cases[f"refused-{case}"]
     assert found["refused"] == 2, found
     assert named in found["said"]

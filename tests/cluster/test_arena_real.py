@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from faults.kubernetes_api import KubernetesApi
+from faults.permission import ALLOWED
 from seawall.cluster import Access
 from seawall.suite import LATE
 
@@ -200,3 +201,31 @@ def eventually(check: Any, within_s: float = 60.0) -> None:
                 return
         assert time.monotonic() < limit
         time.sleep(0.1)
+
+
+def test_a_label_removed_in_mid_run_stops_the_run_and_undoes_what_is_active(
+    cluster_with_nodes: Access, api: KubernetesApi, tmp_path: Path
+) -> None:
+    """While a fault of 40 s is in force the namespace loses its label: the run ends at once, and nothing is left."""
+    scenario = written(tmp_path, KILL % "nobody", cluster="replicas: 1", duration="45s")
+    scenario.write_text(scenario.read_text("utf-8").replace("duration: 4s", "duration: 40s"), "utf-8")
+    argv, environment = command(cluster_with_nodes, "run", str(scenario), "--arena", "cluster", "--out", str(tmp_path))
+    namespace = "/api/v1/namespaces/default"
+    label, allowed = ALLOWED
+    with (tmp_path / "out.log").open("w") as log:
+        running = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
+    try:
+        eventually(lambda: bool(api.get(MADE[3])["items"]))
+        api.patch(namespace, {"metadata": {"labels": {label: None}}})
+        removed_s = time.monotonic()
+        eventually(lambda: not api.get(MADE[3])["items"], 15.0)
+        code = running.wait(60)
+        took_s = time.monotonic() - removed_s
+    finally:
+        api.patch(namespace, {"metadata": {"labels": {label: allowed}}})
+        running.kill()
+        running.wait()
+    said = (tmp_path / "out.log").read_text("utf-8")
+    assert code == 4, said
+    assert "does not allow faults (any more)" in said
+    assert took_s < 35, said
