@@ -6,7 +6,8 @@ The gateway and `seawall.equipped.EquippedRouter` read the one that SEAWALL_CONF
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +15,14 @@ import msgspec
 
 from router.errors import ConfigurationError
 from router.settings import Settings, environment_with, setting_names
+from seawall.screen import printable
 
 __all__ = ["ConfigFile", "load_settings", "read_config"]
 
 _BYTES_MAX = 256 * 1024
+_DEPTH_MAX = 32
+_LONG_NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-FxXo_]{999,}")
+"""No number of a setting's, and Python takes its time over one."""
 
 
 class ConfigFile(msgspec.Struct, frozen=True):
@@ -66,33 +71,59 @@ def load_settings(
 
 def read_config(path: Path) -> ConfigFile:
     """Return what the file says. Raises ConfigurationError, with the line, for one that cannot be read."""
+    name = printable(path)
     try:
-        data = path.read_bytes()
+        if path.exists() and not path.is_file():  # a pipe or a device may have no end
+            raise ConfigurationError(f"{name} is not a file")
+        with path.open("rb") as file:
+            data = file.read(_BYTES_MAX + 1)
         text = data.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+    except (OSError, ValueError) as error:  # no UTF-8, or a name with a NUL byte
+        raise ConfigurationError(f"{name} cannot be read: {error}") from None
     if len(data) > _BYTES_MAX:
-        raise ConfigurationError(f"{path} is longer than {_BYTES_MAX} bytes")
+        raise ConfigurationError(f"{name} is longer than {_BYTES_MAX} bytes")
     try:
         from ruamel.yaml import YAML, YAMLError  # noqa: PLC0415 - only where there is a file
     except ImportError:
-        raise ConfigurationError(f"{path} needs the package ruamel.yaml: pip install ruamel.yaml") from None
+        raise ConfigurationError(f"{name} needs the package ruamel.yaml: pip install ruamel.yaml") from None
     parser: Any = YAML(typ="safe", pure=True)
     try:
+        _check_shape(parser.parse(text), name)
         loaded: Any = parser.load(text)
         root: Any = parser.compose(text)
+    except ConfigurationError:
+        raise
     except YAMLError as error:
         caught: Any = error
         mark: Any = getattr(caught, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        raise ConfigurationError(f"{where}: {getattr(caught, 'problem', None) or 'no YAML'}") from None
+        where = f"{name}:{mark.line + 1}" if mark is not None else name
+        what = str(getattr(caught, "problem", None) or "this is not YAML")
+        # Of a key that is there twice the parser tells both values, which may be secrets.
+        raise ConfigurationError(f"{where}: {what.partition(' with value ')[0]}") from None
+    except Exception as error:  # noqa: BLE001 - the parser lets ValueError, IndexError and others out for broken text
+        raise ConfigurationError(f"{name}: this is not YAML ({type(error).__name__} while it was read)") from None
     if loaded is None:
-        return ConfigFile(str(path), {}, {}, {})
+        return ConfigFile(name, {}, {}, {})
     if not isinstance(loaded, dict):
-        raise ConfigurationError(f"{path}:1: must be a table of settings, each `name: value`")
+        raise ConfigurationError(f"{name}:1: must be a table of settings, each `name: value`")
     lines = {str(key.value).lower(): int(key.start_mark.line) + 1 for key, _ in root.value}
-    values = {str(name).lower(): value for name, value in cast("dict[object, object]", loaded).items()}
+    values = {str(key).lower(): value for key, value in cast("dict[object, object]", loaded).items()}
     gateway: object = values.pop("gateway", None) or {}
     if not isinstance(gateway, dict):
-        raise ConfigurationError(f"{path}:{lines['gateway']}: gateway must be a table of settings, each `name: value`")
-    return ConfigFile(str(path), values, cast("dict[str, object]", gateway), lines)
+        raise ConfigurationError(f"{name}:{lines['gateway']}: gateway must be a table of settings, each `name: value`")
+    return ConfigFile(name, values, cast("dict[str, object]", gateway), lines)
+
+
+def _check_shape(events: Iterable[Any], name: str) -> None:
+    """Refuse what a few lines could make a billion values of, or a tower that no reader gets down from."""
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        where = f"{name}:{event.start_mark.line + 1}"
+        if kind == "AliasEvent":
+            raise ConfigurationError(f"{where}: an alias (*{str(event.anchor)[:60]}); write the value out")
+        if kind == "ScalarEvent" and event.style is None and _LONG_NUMBER.fullmatch(event.value):
+            raise ConfigurationError(f"{where}: a number of {len(event.value)} digits; no setting takes one so long")
+        if depth > _DEPTH_MAX:
+            raise ConfigurationError(f"{where}: more than {_DEPTH_MAX} levels of nesting; settings need three")

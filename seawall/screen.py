@@ -15,10 +15,12 @@ import unicodedata
 from collections.abc import Callable
 from typing import TextIO
 
-__all__ = ["Screen", "complain", "complaints_to", "fitted"]
+__all__ = ["Screen", "complain", "complaints_to", "fitted", "printable"]
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])")
-_CONTROLS = {code: None for code in (*range(32), *range(0x7F, 0xA0)) if code not in (0x09, 0x0A)}
+_TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""What turns the direction of writing: a name could show itself as another."""
+_CONTROLS = {code: None for code in (*range(32), *range(0x7F, 0xA0), *_TURNS) if code not in (0x09, 0x0A)}
 _WIDTH_MIN = 20
 _taker: Callable[[str], None] | None = None
 
@@ -96,6 +98,7 @@ class Screen:
 
 def complain(text: str) -> None:
     """Write a line to standard error, if anybody is there to take it, or to what `complaints_to` named."""
+    text = _ESCAPES.sub("", text).translate(_CONTROLS)  # names of files and values of settings are anybody's
     if _taker is not None:
         _taker(text)
         return
@@ -113,6 +116,11 @@ def complaints_to(taker: Callable[[str], None] | None) -> Callable[[str], None] 
     global _taker
     before, _taker = _taker, taker
     return before
+
+
+def printable(name: object) -> str:
+    """Return a name, a file's say, in one line that says what is in it: line ends and controls as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 def fitted(text: str, width: int) -> str:

@@ -48,9 +48,10 @@ def play_pair(root: Path) -> tuple[Path, Path]:
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
-    """Replace each event of the journal in `folder` by what `change` makes of it; None takes it out."""
+    """Replace each event of the journal in `folder` by what `change` makes of it; None takes it out, and the seal."""
     path = folder / "journal.jsonl"
-    events = (change(msgspec.json.decode(line)) for line in path.read_bytes().splitlines())
+    lines = (line for line in path.read_bytes().splitlines() if b'"kind":"seal"' not in line)
+    events = (change(msgspec.json.decode(line)) for line in lines)
     path.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in events if event is not None))
 
 

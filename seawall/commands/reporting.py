@@ -12,8 +12,9 @@ import msgspec
 
 from router.errors import SeawallError
 from seawall.console import Console
-from seawall.journal.merge import merge
+from seawall.journal.merge import JOURNAL_NAME, merge
 from seawall.journal.read import JournalError, load_journal
+from seawall.journal.seal import body_sha256, seal_in
 from seawall.paths import runs_dir
 from seawall.run import Exit
 from seawall.screen import Screen, complain
@@ -69,7 +70,7 @@ def report(options: Any, *, reports: Reports) -> int:
         complain(f"seawall report: {problem}")
         return Exit.USAGE
     folder = Path(words[0]) if words else runs_dir() / "latest"
-    missing = next((path for path in (folder, options.baseline) if path is not None and not path.is_dir()), None)
+    missing = next((path for path in (folder, options.baseline) if path is not None and not _is_dir(path)), None)
     if missing is not None:
         complain(f"seawall report: there is no run at {missing}; name the folder of one")
         return Exit.USAGE
@@ -125,7 +126,7 @@ def _compared(options: Any, words: Sequence[str], reports: Reports) -> int:
         complain("seawall report compare: it takes two folders, before and after, each of a run or of a suite")
         return Exit.USAGE
     folders = [Path(word).resolve() for word in words]
-    missing = [folder for folder in folders if not folder.is_dir()]
+    missing = [folder for folder in folders if not _is_dir(folder)]
     if missing:
         complain(f"seawall report compare: there is no run at {missing[0]}; name the folder of one")
         return Exit.USAGE
@@ -161,7 +162,7 @@ def _annotations(words: Sequence[str]) -> int:
     from seawall.grafana import marks_of  # noqa: PLC0415 - only here
 
     folder = Path(words[0]) if len(words) == 1 else runs_dir() / "latest"
-    if len(words) > 1 or not folder.is_dir():
+    if len(words) > 1 or not _is_dir(folder):
         complain(f"seawall report annotations: it takes the folder of one run; {folder} is none")
         return Exit.USAGE
     try:
@@ -204,9 +205,22 @@ def _open(page: Path) -> None:
         complain(f"seawall report: no browser could be started; open {page}")
 
 
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, a link to itself
+        return False
+
+
 def _merge(folder: Path) -> None:
-    if any(folder.glob("events-*.jsonl")):
-        merge(folder)
+    """Make the journal of a killed run; one that was there already is made anew, and what that changes is told."""
+    if not any(folder.glob("events-*.jsonl")):
+        return
+    journal = folder / JOURNAL_NAME
+    before = body_sha256(journal)
+    merge(folder, first=seal_in(journal))
+    if before not in (None, body_sha256(journal)):
+        complain(f"seawall report: {journal} was not what the run's events-*.jsonl give; it was made anew from them")
 
 
 def _runs_of(folder: Path) -> tuple[list[Path], bool]:
@@ -214,4 +228,12 @@ def _runs_of(folder: Path) -> tuple[list[Path], bool]:
     if not (folder / RUNS_FILE).is_file():
         return [folder], False
     names = msgspec.json.decode((folder / RUNS_FILE).read_bytes(), type=list[str])
-    return [(folder / name).resolve() for name in names], True
+    try:
+        runs = [(folder / name).resolve() for name in names]
+    except ValueError as error:  # a NUL byte
+        raise OSError(f"{folder / RUNS_FILE}: a run's folder cannot be named so: {error}") from None
+    # Reports are written there: a file that somebody sent is no reason to write elsewhere.
+    away = next((run for run in runs if not run.is_relative_to(folder.parent)), None)
+    if away is not None:
+        raise OSError(f"{folder / RUNS_FILE}: {away} is not beside the suite; move the run there")
+    return runs, True

@@ -18,7 +18,7 @@ _NOT_STARTED = 3
 def serve(options: Any) -> int:
     """Serve until SIGTERM or SIGINT and return the gateway's exit code."""
     given = {"--host": options.host, "--port": options.port, "--workers": options.workers, "--config": options.config}
-    argv = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    argv = [f"{name}={value}" for name, value in given.items() if value is not None]
     argv += [f"{flag}={value}" for flag in TLS_FLAGS if (value := getattr(options, flag[2:].replace("-", "_")))]
     argv += ["--ready-json"] if options.ready_json else []
     if not options.demo:
@@ -26,7 +26,7 @@ def serve(options: Any) -> int:
     try:
         with demo.emulated(options.workers or 1) as environment:
             os.environ.update(environment)
-            return serve_gateway(argv, on_ready=lambda port: None if options.ready_json else complain(demo.words(port)))
+            return serve_gateway(argv, on_ready=lambda url: None if options.ready_json else complain(demo.words(url)))
     except (OSError, ValueError) as error:
         complain(f"seawall serve: the emulated providers did not start: {error}")
         return _NOT_STARTED

@@ -124,7 +124,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
         file = path or (Path(said["SEAWALL_CONFIG"]) if said.get("SEAWALL_CONFIG") else None)
         problems: list[str] = []
         section: Mapping[str, object] = read_config(file).gateway if file is not None else {}
-        for name, value in section.items():
+        for name, value in ((str(key), value) for key, value in section.items()):
             if name.upper() not in NAMES:
                 problems.append(f"{file}: gateway.{name} is not a setting; known are {', '.join(NAMES).lower()}")
             values[name.upper()] = value

@@ -1,4 +1,4 @@
-"""The chat request in the gateway's API documentation: what `wire.ChatRequest` reads, in JSON Schema."""
+"""What the gateway's API documentation says in JSON Schema: requests as `wire.ChatRequest` reads them, and answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from seawall.gateway.wire import DEFAULT_MODEL
 
-__all__ = ["CHAT_SCHEMA"]
+__all__ = ["CHAT_ANSWERS", "CHAT_SCHEMA", "answers"]
 
 _TOKENS: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 1_000_000}
 _PENALTY: dict[str, Any] = {"type": "number", "minimum": -2, "maximum": 2}
@@ -113,4 +113,71 @@ CHAT_SCHEMA: dict[str, Any] = {
         },
         "n": {"const": 1},
     },
+}
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
+_NULL_TEXT: dict[str, Any] = {"type": ["string", "null"]}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+_ERROR = _object(error=_object(message=_TEXT, type=_TEXT, param={"type": "null"}, code=_TEXT))
+_COMPLETION = _object(
+    id=_TEXT,
+    object={"const": "chat.completion"},
+    created=_COUNT,
+    model=_TEXT,
+    choices={
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 1,
+        "items": _object(
+            index={"const": 0},
+            message=_object(role={"const": "assistant"}, content=_NULL_TEXT, refusal=_NULL_TEXT),
+            logprobs={"type": "null"},
+            finish_reason={"enum": ["stop", "length", "tool_calls", "content_filter"]},
+        ),
+    },
+    usage=_object(prompt_tokens=_COUNT, completion_tokens=_COUNT, total_tokens=_COUNT),
+)
+_MODEL = _object(id=_TEXT, object={"const": "model"}, created=_COUNT, owned_by=_TEXT)
+_GOOD: dict[str, dict[str, Any]] = {
+    "state": _object(status=_TEXT),
+    "models": _object(object={"const": "list"}, data={"type": "array", "items": _MODEL}),
+    "status": _object(providers={"type": "object"}, spent_usd={"type": "number"}),
+}
+_REASONS = {
+    400: "The request cannot be served as it is; no other provider would take it",
+    401: "The API key is missing or wrong",
+    402: "The spend limit of the day is reached",
+    403: "The air gap forbids it, or this client may not call",
+    408: "The request was not whole in time",
+    413: "The body is too long",
+    422: "The provider cannot work with the request",
+    431: "The head of the request is too long",
+    502: "The provider's answer cannot be used",
+    503: "Every provider is down or resting, the budget's store is away, or the gateway is full or stopping",
+    504: "No provider answered in time",
+}
+
+
+def answers(name: str, *refusals: int) -> dict[int | str, dict[str, Any]]:
+    """Return the answers of a small route for the documentation: the good one by its name, and the errors."""
+    good: dict[str, Any] = {"description": "It is so", "content": {"application/json": {"schema": _GOOD[name]}}}
+    return {200: good, **{status: _refusal(status) for status in refusals}}
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    return {"description": _REASONS[status], "content": {"application/json": {"schema": _ERROR}}}
+
+
+CHAT_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer; with `stream` as server-sent events, the last of which is `data: [DONE]`",
+        "content": {"application/json": {"schema": _COMPLETION}, "text/event-stream": {"schema": _object(data=_TEXT)}},
+    },
+    **{status: _refusal(status) for status in _REASONS},
 }

@@ -9,6 +9,7 @@ found and reported in a note; readers sort anyway.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import os
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ import msgspec
 
 from seawall.journal.events import VERSION, Note, Process
 from seawall.journal.read import JournalError, lines_of
+from seawall.journal.seal import Seal, line_of_seal
 from seawall.journal.view import MERGE_SOURCE
 
 __all__ = ["JOURNAL_NAME", "REORDER_LINES", "MergeResult", "merge"]
@@ -33,7 +35,7 @@ class MergeResult(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
     events: int
-    """Lines of the journal, the notes of the merge among them."""
+    """Lines of the journal, the notes of the merge among them and its seal not."""
     torn_lines: int
     bad_lines: int
 
@@ -73,23 +75,28 @@ _PROCESS = msgspec.json.Decoder(Process)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def merge(folder: Path) -> MergeResult:
+def merge(folder: Path, *, first: Seal | None = None) -> MergeResult:
     """
     Merge the `events-*.jsonl` of `folder` into its `journal.jsonl`, by (mono_ns, source, seq), and return the counts.
 
     The journal appears whole or not at all. Merging again gives the same bytes. Notes of level `error` say that
-    evidence is missing, of level `warning` that a process ended badly or was cut off in a line; they stand at the end.
+    evidence is missing, of level `warning` that a process ended badly or was cut off in a line; they stand at the end,
+    before the seal (`seal.py`). `first` is the seal of an earlier merge: the new one tells when the files, which give
+    something else now, were edited in between.
     Raises JournalError when there is nothing to merge, OSError when the disk refuses.
     """
     parts = sorted(folder.glob("events-*.jsonl"))
     target = folder / JOURNAL_NAME
+    odd = next((part for part in parts if not part.is_file()), None)
+    if odd is not None:  # a pipe or a device may have no end
+        raise JournalError(odd, None, "is not a file; take it out of the folder")
     if not parts:
         raise JournalError(target, None, "nothing to merge: the folder has no events-*.jsonl")
     remarks = _Remarks()
     unfinished = folder / f".{JOURNAL_NAME}.{os.getpid()}"
     try:
         with unfinished.open("wb") as file:
-            events = _write(file, heapq.merge(*(_in_order(part, remarks) for part in parts)), remarks)
+            events = _write(file, heapq.merge(*(_in_order(part, remarks) for part in parts)), remarks, first)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(target)
@@ -98,11 +105,13 @@ def merge(folder: Path) -> MergeResult:
     return MergeResult(path=target, events=events, torn_lines=remarks.torn_lines, bad_lines=remarks.bad_lines)
 
 
-def _write(file: BinaryIO, lines: Iterable[_Line], remarks: _Remarks) -> int:
+def _write(file: BinaryIO, lines: Iterable[_Line], remarks: _Remarks, first: Seal | None) -> int:
     events = late = 0
     last: _Line | None = None
+    digest = hashlib.sha256()
     for line in lines:
         file.write(line.text)
+        digest.update(line.text)
         events += 1
         if last is not None and line < last:
             late += 1
@@ -112,8 +121,15 @@ def _write(file: BinaryIO, lines: Iterable[_Line], remarks: _Remarks) -> int:
         remarks.add("warning", f"{late} events came over {REORDER_LINES} lines too late and stand out of order")
     for seq, note in enumerate(remarks.notes):
         stamp = {"v": VERSION, "mono_ns": remarks.last_ns, "wall": remarks.wall, "source": MERGE_SOURCE, "seq": seq}
-        file.write(msgspec.json.encode(stamp)[:-1] + b"," + msgspec.json.encode(note)[1:] + b"\n")
-    return events + len(remarks.notes)
+        line = msgspec.json.encode(stamp)[:-1] + b"," + msgspec.json.encode(note)[1:] + b"\n"
+        file.write(line)
+        digest.update(line)
+    count = events + len(remarks.notes)
+    now = digest.hexdigest()
+    then = now if first is None else first.first_sha256 or first.sha256
+    seal = Seal(lines=count, sha256=now, first_sha256=None if then == now else then)
+    file.write(line_of_seal(seal, mono_ns=remarks.last_ns, wall=remarks.wall, seq=len(remarks.notes)))
+    return count
 
 
 def _in_order(part: Path, remarks: _Remarks) -> Iterator[_Line]:

@@ -16,6 +16,7 @@ from typing import BinaryIO, get_args
 import msgspec
 
 from seawall.journal.events import VERSION, JournalEvent, Stamped
+from seawall.journal.seal import SealWatch
 from seawall.journal.view import Journal, Tally, Timed, index
 
 __all__ = [
@@ -74,28 +75,28 @@ def read_journal(path: Path, tally: Tally | None = None) -> Iterator[Stamped]:
 
     Unknown kinds and a torn last line are skipped, and counted in `tally`. With a tally undecodable lines are counted
     too; without one they raise. Raises JournalError when the file cannot be opened or is of a later version.
+    What the journal's seal tells is in `tally` after the last event.
     """
     passed = Tally() if tally is None else tally
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise JournalError(path, None, f"cannot be opened: {error.strerror}") from error
-    with file:
-        for number, (line, ended) in enumerate(lines_of(file), start=1):
-            try:
-                event = _decode(line, passed)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                if not ended:
-                    passed.torn = True
-                    return
-                if tally is None:
-                    raise JournalError(path, number, f"is no event: {error}") from error
-                passed.add(f"line {number}: {error}")
-                continue
-            except _LaterVersionError as error:
-                raise JournalError(path, number, str(error)) from error
-            if event is not None:
-                yield event
+    watch = SealWatch()
+    for number, (line, ended) in enumerate(watch.over(_lines_in(path)), start=1):
+        if not line:  # a seal
+            continue
+        try:
+            event = _decode(line, passed)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if not ended:
+                passed.torn = True
+                break
+            if tally is None:
+                raise JournalError(path, number, f"is no event: {error}") from error
+            passed.add(f"line {number}: {error}")
+            continue
+        except _LaterVersionError as error:
+            raise JournalError(path, number, str(error)) from error
+        if event is not None:
+            yield event
+    watch.end(passed)
 
 
 def load_journal(path: Path) -> Journal:
@@ -111,6 +112,16 @@ def load_journal(path: Path) -> Journal:
         first = tally.problems[0] if tally.problems else "it is empty"
         raise JournalError(path, 1, f"no event of a journal in it ({first})")
     return journal
+
+
+def _lines_in(path: Path) -> Iterator[tuple[bytes, bool]]:
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a device may have no end
+            raise JournalError(path, None, "is not a file; name the folder of a run")
+        with path.open("rb") as file:
+            yield from lines_of(file)
+    except OSError as error:
+        raise JournalError(path, None, f"cannot be opened: {error.strerror}") from error
 
 
 class _LaterVersionError(Exception):

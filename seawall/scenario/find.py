@@ -68,7 +68,10 @@ def _inside(name: str) -> list[Path]:
     """Return the files of a folder of the scenarios, by the folder's name."""
     if not name.isidentifier():
         return []
-    return sorted((_folder() / name).glob("*.yaml"))
+    try:
+        return sorted((_folder() / name).glob("*.yaml"))
+    except OSError:  # a name that is too long
+        return []
 
 
 def _lookup(name: str) -> Path | None:
@@ -76,13 +79,19 @@ def _lookup(name: str) -> Path | None:
     written = Path(name)
     if "\x00" in name or not name.strip():
         return None
-    if written.is_file():
-        return written
+    try:
+        if written.is_file():
+            return written
+    except OSError:  # a name that is too long, a folder that is not ours
+        return None
     folder = _folder()
     bare = name.removesuffix(".yaml").removesuffix(".yml")
     direct = [folder / f"{bare}{ending}" for ending in _ENDINGS]
     below = [path for path in sorted(folder.rglob("*.yaml")) if path.stem == bare]
-    return next((path for path in [*direct, *below] if path.is_file()), None)
+    try:
+        return next((path for path in [*direct, *below] if path.is_file()), None)
+    except OSError:
+        return None
 
 
 def _unknown(name: str) -> Problem:

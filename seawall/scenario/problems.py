@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from seawall.screen import printable
+
 __all__ = ["Misplaced", "Problem", "ScenarioError", "listed", "nearest", "shown", "split_fix"]
 
 _SHOWN_MAX = 60
@@ -30,7 +32,8 @@ class Problem(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return `file:line:column: message; fix`, which editors and CI logs turn into a link."""
-        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        file = printable(self.file)
+        place = f"{file}:{self.line}:{self.column}" if self.line else file
         return f"{place}: {self.message}; {self.fix}" if self.fix else f"{place}: {self.message}"
 
 

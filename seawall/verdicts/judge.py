@@ -21,15 +21,20 @@ from seawall.verdicts.invariants import check_invariants
 from seawall.verdicts.model import Check, RunVerdict, Verdict, worst
 from seawall.verdicts.steady import check_steady_state
 from seawall.verdicts.undoing import undo_check, undone
-from seawall.verdicts.validity import check_validity, something_is_observable
+from seawall.verdicts.validity import WHOLE, check_validity, something_is_observable
 
 __all__ = ["judge", "judge_scenario"]
 
 
 def judge(journal: Journal) -> RunVerdict:
-    """Return the verdict of a run. A journal whose scenario is missing or cannot be read is `invalid`."""
+    """
+    Return the verdict of a run.
+
+    A journal that was edited after the run, or whose scenario is missing or cannot be read, is `invalid`.
+    """
     if journal.header is None:
-        return _unreadable("The journal has no header, so nobody knows what was run.")
+        edited = f" It was edited after the run: {journal.tally.edited}." if journal.tally.edited else ""
+        return _unreadable(f"The journal has no header, so nobody knows what was run.{edited}")
     try:
         scenario = load_text(journal.header.scenario, journal.header.scenario_name).scenario
     except ScenarioError as error:
@@ -53,6 +58,8 @@ def judge_scenario(journal: Journal, scenario: Scenario) -> RunVerdict:
     )
     figures = figures_of(case)
     verdict = worst([check.verdict for check in checks if check.group != "undo"])
+    if journal.tally.edited is not None:
+        verdict = Verdict.INVALID  # of such a journal nothing is evidence, against the system neither
     return RunVerdict(
         verdict=verdict,
         why=_shown(case, figures) if verdict is Verdict.PASS else _why(case, checks, verdict),
@@ -77,6 +84,8 @@ def _why(case: Case, checks: tuple[Check, ...], verdict: Verdict) -> str:
         if request.request_id in named
     }
     first = min(guilty, key=lambda check: _moment(check, due_s))
+    if case.journal.tally.edited is not None:
+        first = next(check for check in guilty if check.name == WHOLE)
     detail = sentence(first.evidence[0]) + "." if first.evidence else first.reason
     more = f" ({len(guilty)} checks say so.)" if len(guilty) > 1 else ""
     return f"{first.name}: {detail}{more}"
@@ -95,6 +104,8 @@ def _shown(case: Case, figures: dict[str, float | None]) -> str:
     whole = (figures["success_rate"] or 0.0) * 100
     parts = [f"All held over {len(case.journal.requests)} requests", f"{whole:.2f} % answered whole"]
     parts.append(f"faults met: {', '.join(faults)}" if faults else "no fault was planned")
+    if case.journal.tally.sealed is False:
+        parts.append("the journal has no seal, so an edit would not show")
     for fault_id in faults:
         steps = (("detected", "detect"), ("failed over", "fail_over"), ("recovered", "recover"))
         times = [(words, name, figures[f"time_to_{name}_s:{fault_id}"]) for words, name in steps]

@@ -11,8 +11,9 @@ from seawall.verdicts.case import Case, percentile
 from seawall.verdicts.checks import absent, sentence, timely
 from seawall.verdicts.model import Check, Evidence, Verdict
 
-__all__ = ["LAG_MAX_MS", "LAG_P99_MS", "check_validity", "something_is_observable"]
+__all__ = ["LAG_MAX_MS", "LAG_P99_MS", "WHOLE", "check_validity", "something_is_observable"]
 
+WHOLE = "the journal is whole"
 LAG_P99_MS = 10.0
 LAG_MAX_MS = 100.0
 _GENERATORS = ("load", "locust")
@@ -53,9 +54,10 @@ def _came_to_its_end(case: Case) -> Check:
 
 
 def _is_readable(case: Case) -> Check:
-    name = "the journal is whole"
+    name = WHOLE
     tally = case.journal.tally
-    evidence = [case.evidence(problem) for problem in tally.problems]
+    evidence = [case.evidence(f"it was edited after the run: {tally.edited}")] if tally.edited else []
+    evidence += [case.evidence(problem) for problem in tally.problems]
     evidence += [
         case.evidence(timed.event.text)
         for timed in case.journal.notes
@@ -63,7 +65,11 @@ def _is_readable(case: Case) -> Check:
     ]
     unknown = sum(tally.unknown_kinds.values())
     reason = "Every line could be read." if not unknown else f"{unknown} events of unknown kinds were passed over."
-    return _check(case, name, evidence, figure=f"{len(evidence)} lines cannot be read", held=reason)
+    if tally.sealed is False:
+        reason += " It has no seal, so an edit would not show."
+    elif tally.sealed:
+        reason += " None was changed after the run."
+    return _check(case, name, evidence, figure=f"{len(evidence)} problems", held=reason)
 
 
 def _is_complete(case: Case) -> Check:

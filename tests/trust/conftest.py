@@ -19,6 +19,13 @@ import pytest
 from router.settings import setting_names
 from seawall.gateway.config import NAMES
 
+# For `canaries` here and `command_harness` above.
+for _folder in (Path(__file__).parent, Path(__file__).parents[1]):
+    if str(_folder) not in sys.path:
+        sys.path.insert(0, str(_folder))
+
+from canaries import Canaries  # noqa: E402 - only now can it be found
+
 OURS = {name.upper() for name in setting_names()} | {*NAMES, "SEAWALL_CONFIG", "SEAWALL_EVENTS"}
 GOOD = {"role": "assistant", "content": "the good answer"}
 Handler = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -189,3 +196,9 @@ def start_gateway(tmp_path: Path) -> Any:
         assert "Traceback" not in said, said
 
     return start
+
+
+@pytest.fixture
+def canaries() -> Canaries:
+    """Return fresh secrets."""
+    return Canaries()
