@@ -26,6 +26,7 @@ class Line(msgspec.Struct):
     kind: str
     mono_ns: int
     provider: str | None = None
+    part: str | None = None
     outcome: str | None = None
     behaviour: str | None = None
     intended_ns: int = 0
@@ -48,6 +49,8 @@ _MET_BY = {
     "budget": frozenset({"spend", "skip", "attempt"}),
     "backend": frozenset({"request"}),
     "metrics_server": frozenset({"metrics_answer"}),
+    "collector": frozenset({"exchange"}),
+    "key_service": frozenset({"exchange"}),
 }
 """What meets a fault that is not a provider's: whatever of these kinds overlaps it."""
 
@@ -100,6 +103,8 @@ class FaultWatch:
         """Take one event, which may or may not be of a kind that can meet this fault."""
         kinds = _MET_BY.get(self.provider, _CALLS)
         if line.kind not in kinds or (kinds is _CALLS and line.provider != self.provider):
+            return
+        if line.kind == "exchange" and line.part != self.provider:
             return
         start_ns, end_ns = line.span
         since_ns = self.injected_ns if self.at_once and line.outcome == "failed" else self.active_ns

@@ -84,7 +84,7 @@ class Launcher:
         """Start the stand-ins for the providers; return their `ports` by provider and their `admin` port."""
         providers = {name: _healthy(scenario, name) for name in PROVIDERS}
         path = self._folder / "emulators.json"
-        path.write_bytes(msgspec.json.encode(Config(providers=providers, seed=scenario.seed)))
+        path.write_bytes(msgspec.json.encode(Config(providers=providers, seed=scenario.seed, parts=scenario.parts)))
         argv = (sys.executable, "-m", "seawall.emulators", "--config", str(path))
         child = await self.start("emulators", argv, {TOKEN_VARIABLE: token})
         return child.ready
@@ -147,6 +147,8 @@ class Launcher:
                 environment = dict(launch.environment)
                 if "BUDGET_SQLITE_PATH" in environment:  # one run's spend is not the next one's
                     environment["BUDGET_SQLITE_PATH"] = str(self._folder / "budget.db")
+                for setting in {"TRANSCRIPTS", "TRANSCRIPTS_KEY_STORE"} & environment.keys():
+                    environment[setting] = str(self._folder / environment[setting])
                 return await self._gateway(name, launch, environment, port)
 
             answers = partial(gateway_answers, shared=count > 1)

@@ -14,6 +14,7 @@ import contextlib
 import os
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -86,6 +87,8 @@ class WireArena:
         self.target = Target()
         self._used: tuple[float, int] | None = None
         self.gateway_start_s = 0.0
+        self.break_off: Callable[[str], None] = lambda _why: None
+        """Ends the run at once, faults first, with a sentence that says why; whoever carries it out sets this."""
 
     async def resolve(self) -> Resolved:
         """Find the parts that are not Python, making them the first time; return Toxiproxy."""

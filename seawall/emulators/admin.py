@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import msgspec
 
 from seawall.emulators.connection import Connection
+from seawall.emulators.parts import PartStation
 from seawall.emulators.station import Station
 from seawall.emulators.steps import Behaviour
 from seawall.emulators.wire import HttpRequest, Reply, reply_json
@@ -30,10 +31,13 @@ _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,198}[!-~])?")
 
 
 class Admin:
-    """Serves the admin port for these stations."""
+    """Serves the admin port for these stations; of `parts` only the pings."""
 
-    def __init__(self, stations: Mapping[str, Station], token: str) -> None:
+    def __init__(
+        self, stations: Mapping[str, Station], token: str, parts: Mapping[str, PartStation] | None = None
+    ) -> None:
         self._stations = stations
+        self._pinged: Mapping[str, Station | PartStation] = {**stations, **(parts or {})}
         self._expected = f"Bearer {token}".encode()
 
     async def handle(self, request: HttpRequest, connection: Connection) -> None:
@@ -63,8 +67,8 @@ class Admin:
                 return reply_json(200, {"providers": sorted(self._stations)})
             case ["last_fin"]:
                 return reply_json(200, {name: station.pings.last_fin_ns for name, station in self._stations.items()})
-            case [provider] if provider in self._stations:
-                return reply_json(200, self._stations[provider].pings.all())
+            case [name] if name in self._pinged:
+                return reply_json(200, self._pinged[name].pings.all())
             case _:
                 return _problem(404, f"there is no provider {'/'.join(rest)!r} here")
 

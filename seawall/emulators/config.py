@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -24,6 +25,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int = 0
     ports: dict[str, int] = {}
     admin_port: int = 0
+    parts: tuple[Literal["collector", "key_service"], ...] = ()
+    """What is stood in for beside the providers."""
 
 
 def from_file(path: Path) -> Config:

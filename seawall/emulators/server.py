@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from seawall.emulators.admin import Admin
 from seawall.emulators.config import Config
 from seawall.emulators.connection import Connection, Handler
+from seawall.emulators.parts import PartStation
 from seawall.emulators.station import Station
 from seawall.emulators.wire import HttpRequest
 from seawall.journal.writer import EventWriter
@@ -42,7 +43,8 @@ class EmulatorServer:
         self._stations: Mapping[str, Station] = {
             name: Station(name, healthy, config.seed, writer, heard) for name, healthy in config.providers.items()
         }
-        self._admin = Admin(self._stations, token)
+        self._parts: Mapping[str, PartStation] = {name: PartStation(name) for name in config.parts}
+        self._admin = Admin(self._stations, token, self._parts)
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
 
@@ -51,6 +53,8 @@ class EmulatorServer:
         try:
             for name, station in self._stations.items():
                 self.ports[name] = await self._listen(station.handle, self._config.ports.get(name, 0))
+            for name, part in self._parts.items():
+                self.ports[name] = await self._listen(part.handle, 0)
             self.admin_port = await self._listen(self._admin.handle, self._config.admin_port)
         except OSError:
             await self.stop()

@@ -13,7 +13,7 @@ from seawall.emulators.steps import Behaviour, Healthy
 from seawall.emulators.wire import BODY_LIMIT, HttpRequest, Reply, steps_of
 from seawall.journal.writer import EventWriter
 
-__all__ = ["PING_PATH", "Station"]
+__all__ = ["PING_PATH", "Station", "answer_ping"]
 
 PING_PATH = "/_seawall/ping"
 """Answers on every provider's port, untouched by behaviours and never recorded: what proves a fault of the wire."""
@@ -52,9 +52,7 @@ class Station:
 
     async def handle(self, request: HttpRequest, connection: Connection) -> None:
         """Answer one request."""
-        if request.path == PING_PATH:
-            self._note_ping(request, connection)
-            await connection.reply(_pong(request))
+        if await answer_ping(self.pings, request, connection):
             return
         arrival_ns = time.monotonic_ns()
         if self._heard is not None:
@@ -74,19 +72,6 @@ class Station:
             if self._writer is not None and request.method == "POST":
                 self._writer.write(log.record(time.monotonic_ns()))
 
-    def _note_ping(self, request: HttpRequest, connection: Connection) -> None:
-        told = request.query.get("id", "")[:_PING_ID_LENGTH]
-        ping = PingRecord(id=told or None, arrival_ns=time.monotonic_ns())
-
-        def ended() -> None:
-            ping.fin_ns = time.monotonic_ns()
-
-        # A client that has left by now has left before it was answered: its end was seen already.
-        if connection.gone:
-            ended()
-        connection.on_fin.append(ended)
-        self.pings.add(ping)
-
     def _count(self, answer_id: str) -> int:
         """Return which call of its request this is, from 1. Requests of long ago are forgotten, the oldest first."""
         nth = self._calls.pop(answer_id, 0) + 1
@@ -94,6 +79,25 @@ class Station:
         if len(self._calls) > _REMEMBERED_REQUESTS:
             del self._calls[next(iter(self._calls))]
         return nth
+
+
+async def answer_ping(pings: PingLog, request: HttpRequest, connection: Connection) -> bool:
+    """Answer a request that is a ping, and keep it in `pings`; return whether it was one."""
+    if request.path != PING_PATH:
+        return False
+    told = request.query.get("id", "")[:_PING_ID_LENGTH]
+    ping = PingRecord(id=told or None, arrival_ns=time.monotonic_ns())
+
+    def ended() -> None:
+        ping.fin_ns = time.monotonic_ns()
+
+    # A client that has left by now has left before it was answered: its end was seen already.
+    if connection.gone:
+        ended()
+    connection.on_fin.append(ended)
+    pings.add(ping)
+    await connection.reply(_pong(request))
+    return True
 
 
 def _pong(request: HttpRequest) -> Reply:

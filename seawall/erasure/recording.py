@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
@@ -39,11 +39,15 @@ class Recorder:
     """
     Seals and keeps records beside the event loop, in threads.
 
-    `is_open` says what TRANSCRIPTS_DOWN is. Of the methods only `key` and `keep` wait.
+    `is_open` says what TRANSCRIPTS_DOWN is. `missed` is told of each answer that goes unrecorded why: `key_store`,
+    `transcript_store` or `queue_full`. Of the methods only `key` and `keep` wait.
     """
 
-    def __init__(self, archive: Archive, *, is_open: bool) -> None:
+    def __init__(
+        self, archive: Archive, *, is_open: bool, missed: Callable[[str], None] = lambda _reason: None
+    ) -> None:
         self.is_open = is_open
+        self._missed = missed
         self.unrecorded = 0
         """How many answers went unrecorded."""
         self._archive = archive
@@ -80,14 +84,14 @@ class Recorder:
     def offer(self, subject: str, record: dict[str, Any], key: DataKey | None = None) -> None:
         """Have a record sealed and kept soon, if it can be; else count it as unrecorded."""
         if len(self._pending) >= _PENDING_MAX:
-            self._miss(TranscriptsDown(f"{_PENDING_MAX} transcripts are waiting already"))
+            self._miss("queue_full", TranscriptsDown(f"{_PENDING_MAX} transcripts are waiting already"))
             return
 
         async def work() -> None:
             try:
                 await self.keep(subject, key or await self.key(subject), record)
             except TranscriptsDown as error:
-                self._miss(error)
+                self._miss("key_store" if isinstance(error, KeyStoreDown) else "transcript_store", error)
 
         task = asyncio.get_running_loop().create_task(work())
         self._pending.add(task)
@@ -101,8 +105,9 @@ class Recorder:
         self._writer.shutdown()
         self._archive.close()
 
-    def _miss(self, error: TranscriptsDown) -> None:
+    def _miss(self, reason: str, error: TranscriptsDown) -> None:
         self.unrecorded += 1
+        self._missed(reason)
         self._tell(error)
 
     def _tell(self, error: TranscriptsDown) -> None:
@@ -117,10 +122,18 @@ class RecordingRouter(EquippedRouter):
     """
     An EquippedRouter that keeps a sealed transcript of every answer to a request whose subject is named.
 
-    `gateway` says where and how (TRANSCRIPTS and its like). Raises ConfigurationError.
+    `gateway` says where and how (TRANSCRIPTS and its like), `missed` is told why an answer went unrecorded. Raises
+    ConfigurationError.
     """
 
-    def __init__(self, gateway: GatewaySettings, settings: Settings, **options: Any) -> None:
+    def __init__(
+        self,
+        gateway: GatewaySettings,
+        settings: Settings,
+        *,
+        missed: Callable[[str], None] = lambda _reason: None,
+        **options: Any,
+    ) -> None:
         allowed = settings.airgap_allowed() if settings.airgap_mode else None
         archive = open_archive(gateway, allowed=allowed)
         try:
@@ -128,7 +141,7 @@ class RecordingRouter(EquippedRouter):
         except BaseException:
             archive.close()
             raise
-        self.recorder = Recorder(archive, is_open=gateway.transcripts_down == "open")
+        self.recorder = Recorder(archive, is_open=gateway.transcripts_down == "open", missed=missed)
 
     async def aclose(self) -> None:
         """Close the router, then the stores."""

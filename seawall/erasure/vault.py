@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
+import time
 from collections.abc import Collection
 from typing import Any
 
 from router.airgap import allows_endpoint
 from router.errors import ConfigurationError
 from seawall.erasure.errors import KeyGone, KeyStoreDown
+from seawall.journal.exchanges import Exchanges
 
 __all__ = ["VaultKeys"]
 
@@ -42,6 +44,7 @@ class VaultKeys:
             raise ConfigurationError(f"AIRGAP_MODE is on and Vault is at {address}: list its host in AIRGAP_ALLOW")
         self._client: Any = hvac.Client(url=address, timeout=_TIMEOUT_S)
         self._mount = mount
+        self._exchanges = Exchanges.of("key_service")
         self._missing: tuple[type[Exception], ...] = (InvalidPath, InvalidRequest)
         self._errors: tuple[type[Exception], ...] = (VaultError, RequestException)
 
@@ -90,6 +93,7 @@ class VaultKeys:
         self._client.adapter.close()
 
     def _ask(self, action: str, /, **values: Any) -> dict[str, Any]:
+        start_ns, answered = time.monotonic_ns(), True
         try:
             return getattr(self._client.secrets.transit, action)(mount_point=self._mount, **values)
         except self._missing as error:
@@ -98,7 +102,11 @@ class VaultKeys:
                 raise KeyGone from None
             raise KeyStoreDown(f"Vault: {error}") from None
         except self._errors as error:
+            answered = False
             raise KeyStoreDown(f"Vault: {type(error).__name__}: {error}") from None
+        finally:
+            if self._exchanges is not None:
+                self._exchanges.tell(start_ns, ok=answered)
 
 
 def _name(context: bytes) -> str:

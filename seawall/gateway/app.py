@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
 
 from router.errors import SeawallError
@@ -22,7 +22,7 @@ from seawall.gateway.chat import CHAT_PATH, ChatEndpoint
 from seawall.gateway.config import GatewaySettings
 from seawall.gateway.logs import Log
 from seawall.gateway.metrics import Metrics
-from seawall.gateway.schema import CHAT_SCHEMA
+from seawall.gateway.schema import CHAT_ANSWERS, CHAT_SCHEMA, answers
 from seawall.gateway.wire import DEFAULT_MODEL, error_json
 
 __all__ = ["create_app"]
@@ -95,8 +95,9 @@ def create_app(
         limit = ("seawall_budget_limit_usd", "Limit of the spend of a UTC day.", limit_usd)
         return Response(metrics.render((spent, limit)), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    app.add_api_route("/healthz", _healthz, methods=["GET"])
-    app.add_api_route("/readyz", readyz, methods=["GET"])
+    app.add_api_route("/healthz", _healthz, methods=["GET"], responses=answers("state"))
+    draining = {503: answers("state")[200] | {"description": "It is being stopped"}}
+    app.add_api_route("/readyz", readyz, methods=["GET"], responses=answers("state") | draining)
 
     async def models() -> JSONResponse:
         """The names that `model` takes, in OpenAI's form."""
@@ -104,9 +105,13 @@ def create_app(
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "seawall"} for name in names]
         return JSONResponse({"object": "list", "data": data})
 
-    app.add_api_route("/v1/models", models, methods=["GET"], dependencies=_guarded_by(keys))
-    app.add_api_route("/v1/router/status", status, methods=["GET"], dependencies=_guarded_by(keys))
-    app.add_api_route("/metrics", figures, methods=["GET"], dependencies=_guarded_by(metrics_keys))
+    def add(path: str, serve: Callable[..., Any], keys: Sequence[str], **documented: Any) -> None:
+        app.add_api_route(path, serve, methods=["GET"], dependencies=_guarded_by(keys), **documented)
+
+    add("/v1/models", models, keys, responses=answers("models", 401))
+    add("/v1/router/status", status, keys, responses=answers("status", 401))
+    refusals = {401: answers("state", 401)[401]}
+    add("/metrics", figures, metrics_keys, response_class=PlainTextResponse, responses=refusals)
     _add_chat(app, endpoint)
     return app
 
@@ -133,7 +138,8 @@ def _add_chat(app: FastAPI, endpoint: ChatEndpoint) -> None:
     async def chat_completions() -> None:
         """Answer a conversation, whole or as server-sent events, in OpenAI's format."""
 
-    app.add_api_route(CHAT_PATH, chat_completions, methods=["POST"], response_model=None, openapi_extra=_CHAT_BODY)
+    documented: dict[str, Any] = {"openapi_extra": _CHAT_BODY, "responses": CHAT_ANSWERS}
+    app.add_api_route(CHAT_PATH, chat_completions, methods=["POST"], response_model=None, **documented)
     route = app.routes[-1]
     assert isinstance(route, APIRoute)  # noqa: S101 - the one just added
     route.app = endpoint

@@ -56,10 +56,12 @@ def emulated(workers: int = 1) -> Generator[dict[str, str]]:
                 process.wait()
 
 
-def words(port: int) -> str:
-    """Return what to tell the user of a demo that listens on `port`."""
-    url, body = f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(_ASKED)
+def words(url: str) -> str:
+    """Return what to tell the user of a demo that listens at `url`."""
+    tls = "\nIt speaks TLS: add --cacert with its CA's certificate, and --cert and --key where it asks clients for one."
+    body = json.dumps(_ASKED)
     return (
         "Demo: all four providers are emulated; no key is used and nothing leaves this machine. Try:\n"
-        f"  curl {url} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+        f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+        f"{tls if url.startswith('https:') else ''}"
     )

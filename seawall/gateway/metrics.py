@@ -17,6 +17,7 @@ import struct
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
@@ -28,20 +29,28 @@ from router.events import Attempt, BreakerChange, Event, Skip, Spend
 from router.models import FAILOVER_CHAIN, Usage
 from seawall.telemetry.tally import SPANS
 
-__all__ = ["BUCKETS_S", "Board", "Metrics"]
+__all__ = ["BUCKETS_S", "UNRECORDED", "Board", "Metrics"]
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Upper bounds of the histograms' buckets, in seconds; above the last there is one more."""
 
+_SUM = len(BUCKETS_S) + 1
+_bucket_of = partial(bisect_left, BUCKETS_S)
 _MICRO = 1e-6
 _OTHER = "other"
 _PROVIDERS = (*(str(provider) for provider in FAILOVER_CHAIN), _OTHER)
 _SERVERS = (*_PROVIDERS, "none")
 _MODES = ("json", "stream")
-_CODES = tuple(sorted({getattr(errors, name).code for name in errors.__all__} | {"cancelled", _OTHER}))
+_CODES = tuple(
+    sorted({getattr(errors, name).code for name in errors.__all__} | {"cancelled", "transcripts_down", _OTHER})
+)
 _OUTCOMES = ("ok", "invalid_api_key", "shutting_down", *_CODES)
 _REASONS = (*sorted(get_args(get_type_hints(Skip)["reason"])), _OTHER)
 _STATES = tuple(str(state) for state in BreakerState)
+
+
+UNRECORDED = ("key_store", "transcript_store", "queue_full", _OTHER)
+"""Why an answer goes unrecorded."""
 
 
 class _Family(msgspec.Struct, frozen=True):
@@ -164,6 +173,13 @@ _FAMILIES = (
         ("outcome",),
         (("exported",), ("dropped",)),
     ),
+    _Family(
+        "seawall_transcripts_unrecorded_total",
+        "counter",
+        "Answers of which no transcript is kept, by what failed: the store of keys, the transcripts', or no room left.",
+        ("reason",),
+        _product(UNRECORDED),
+    ),
 )
 
 
@@ -242,6 +258,7 @@ class Metrics:
         self._slow = _index("seawall_slow")
         self._costs = _index("seawall_cost_usd_total")
         self._tokens = _index("seawall_tokens_total")
+        self._unrecorded = _index("seawall_transcripts_unrecorded_total")
         self._in_flight = _PLACES["seawall_requests_in_flight"]
         for provider in _PROVIDERS[:-1]:
             self._slots[self._states[provider, str(BreakerState.CLOSED)]] = (breakers or {}).get(provider, 1)
@@ -283,11 +300,12 @@ class Metrics:
         """Count what the router reports."""
         slots = self._slots
         if isinstance(event, Spend):
-            if event.action == "settle" and event.micro_usd:
+            if event.micro_usd and event.action == "settle":
                 slots[self._costs[(event.provider,)]] += event.micro_usd
         elif isinstance(event, Attempt):
-            slots[self._attempts[event.provider, event.outcome, event.error or ""]] += 1
-            self._time(self._attempt_durations[(event.provider,)], (event.end_ns - event.start_ns) * 1e-9)
+            provider = event.provider
+            slots[self._attempts[provider, event.outcome, event.error or ""]] += 1
+            self._time(self._attempt_durations[(provider,)], (event.end_ns - event.start_ns) * 1e-9)
         elif isinstance(event, Skip):
             slots[self._skips[event.provider, event.reason]] += 1
         elif isinstance(event, BreakerChange):
@@ -296,6 +314,10 @@ class Metrics:
             slots[self._transitions[event.provider, str(event.to)]] += 1
         else:
             slots[self._slow[(event.provider,)]] += 1 if event.to == "slow" else -1
+
+    def unrecorded(self, reason: str) -> None:
+        """Count an answer that went unrecorded, by one of UNRECORDED."""
+        self._slots[self._unrecorded[(reason,)]] += 1
 
     def render(self, extra: Iterable[tuple[str, str, float]] = ()) -> bytes:
         """
@@ -314,8 +336,8 @@ class Metrics:
 
     def _time(self, slot: int, seconds: float) -> None:
         slots = self._slots
-        slots[slot + bisect_left(BUCKETS_S, seconds)] += 1
-        slots[slot + len(BUCKETS_S) + 1] += int(seconds * 1_000_000)
+        slots[slot + _bucket_of(seconds)] += 1
+        slots[slot + _SUM] += int(seconds * 1_000_000)
 
 
 class _Index(dict[tuple[str, ...], int]):

@@ -55,15 +55,17 @@ def server_with(gateway: GatewaySettings, config: uvicorn.Config, **options: Any
     return GatewayTlsServer(config, make_context=lambda: context_of(tls), **options)
 
 
-def router_with(gateway: GatewaySettings, settings: Settings, **options: Any) -> HybridRouter:
-    """Return the router that TRANSCRIPTS asks for. Raises ConfigurationError."""
+def router_with(
+    gateway: GatewaySettings, settings: Settings, *, missed: Callable[[str], None], **options: Any
+) -> HybridRouter:
+    """Return the router that TRANSCRIPTS asks for; `missed` is told why an answer goes unrecorded."""
     if not gateway.transcripts:
         from seawall.equipped import EquippedRouter  # noqa: PLC0415 - one of two
 
         return EquippedRouter(settings, **options)
     from seawall.erasure.recording import RecordingRouter  # noqa: PLC0415 - most have no use for it
 
-    return RecordingRouter(gateway, settings, **options)
+    return RecordingRouter(gateway, settings, missed=missed, **options)
 
 
 def app_with(gateway: GatewaySettings, app: Any) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ import msgspec
 
 from router.errors import ConfigurationError
 from router.events import Event
+from router.hybrid import HybridRouter
 from router.settings import Settings
 from seawall.config_file import load_settings
 from seawall.gateway.config import GatewaySettings
@@ -32,11 +33,11 @@ _LATE_S = 5.0
 """What the end of a worker may take beyond its drain."""
 
 
-def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[int], None] = lambda _port: None) -> int:
+def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[str], None] = lambda _url: None) -> int:
     """
     Parse the command line and serve until SIGTERM or SIGINT. Returns the exit code.
 
-    `on_ready` is called with the port when it is listened on, after the line that says so.
+    `on_ready` is called with the gateway's URL for this machine when it listens, after the line that says so.
     """
     options = _parser().parse_args(argv)
     take_tls_flags(options)
@@ -44,12 +45,13 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[int], None] =
         settings, gateway = _settings(options.config)
         check_budget(settings, options.workers)
     except ConfigurationError as error:
-        sys.stderr.write(f"seawall serve: {error}\n")
+        complain(f"seawall serve: {error}")
         return 2
 
     def announce(port: int) -> None:
         _announce(options, port, "https" if gateway.tls_cert else "http")
-        on_ready(port)
+        # Certificates are for names more often than for addresses.
+        on_ready(f"https://localhost:{port}" if gateway.tls_cert else f"http://127.0.0.1:{port}")
 
     try:
         if options.workers > 1:
@@ -67,11 +69,11 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[int], None] =
                 )
         listener = _listener(options)
     except ConfigurationError as error:  # of the log
-        sys.stderr.write(f"seawall serve: {error}\n")
+        complain(f"seawall serve: {error}")
         return 2
     except OSError as error:
-        sys.stderr.write(
-            f"seawall serve: cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --port\n"
+        complain(
+            f"seawall serve: cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --port"
         )
         return 3
     if options.supervised is not None:
@@ -88,7 +90,7 @@ def main(argv: Sequence[str] | None = None, *, on_ready: Callable[[int], None] =
                 config=options.config,
             )
         except ConfigurationError as error:  # what only the router itself can check
-            sys.stderr.write(f"seawall serve: {error}\n")
+            complain(f"seawall serve: {error}")
             return 2
     return 0
 
@@ -136,8 +138,16 @@ def _serve(
     sink = _both(sink, log.take)
     worker = f"gateway-{os.getpid()}"
 
+    def missed(reason: str) -> None:
+        metrics.unrecorded(reason)
+        log.event("warning", "answer unrecorded", outcome=reason)
+
+    def made() -> HybridRouter:
+        transport = transport_named(gateway.transport)
+        return router_with(gateway, settings, missed=missed, transport=transport, sink=sink, worker=worker)
+
     app = create_app(
-        lambda: router_with(gateway, settings, transport=transport_named(gateway.transport), sink=sink, worker=worker),
+        made,
         gateway,
         is_draining=lambda: server.should_exit,
         metrics=metrics,

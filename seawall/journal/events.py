@@ -20,6 +20,7 @@ __all__ = [
     "BreakerChange",
     "CallRecord",
     "End",
+    "Exchange",
     "Fault",
     "Header",
     "Hpa",
@@ -28,6 +29,7 @@ __all__ = [
     "LatencyChange",
     "MetricsAnswer",
     "Note",
+    "PartName",
     "Pod",
     "PodUsage",
     "Process",
@@ -40,6 +42,7 @@ __all__ = [
 VERSION = 1
 
 RequestOutcome = Literal["whole", "refused", "error", "disguised", "cut", "hung", "dropped", "process_died"]
+PartName = Literal["collector", "key_service"]
 FaultPhase = Literal["planned", "injecting", "active", "met", "healing", "healed", "undo_verified"]
 
 
@@ -210,6 +213,16 @@ class Hpa(msgspec.Struct, kw_only=True, tag_field="kind", tag="hpa"):
     """What its conditions say, where they say that it cannot scale."""
 
 
+class Exchange(msgspec.Struct, kw_only=True, tag_field="kind", tag="exchange"):
+    """The gateway asked a part that is no provider, written by the gateway when it has ended."""
+
+    part: PartName
+    """The traces' collector, which was sent a batch of spans, or the service that keeps the transcripts' keys."""
+    start_ns: int
+    end_ns: int
+    outcome: Literal["ok", "failed"]
+
+
 class Lag(msgspec.Struct, kw_only=True, tag_field="kind", tag="lag"):
     """How late the load generator sent what was due since its last `lag` event, and how busy it was."""
 
@@ -242,6 +255,7 @@ JournalEvent = (
     | Process
     | Pod
     | MetricsAnswer
+    | Exchange
     | Hpa
     | Lag
     | Note

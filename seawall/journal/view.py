@@ -14,6 +14,7 @@ from seawall.journal.events import (
     BreakerChange,
     CallRecord,
     End,
+    Exchange,
     Fault,
     Header,
     Hpa,
@@ -52,6 +53,10 @@ class Tally(msgspec.Struct, kw_only=True):
     """Line and reason of the first 100 bad lines."""
     torn: bool = False
     """Whether the last line was cut off; it is not among the bad ones."""
+    sealed: bool | None = None
+    """Whether it has a seal (see `seal.py`), by which an edit would show; None of a journal that was in no file."""
+    edited: str | None = None
+    """What shows that it was edited after the run, or that its copy is broken."""
 
     def add(self, problem: str) -> None:
         """Count one bad line."""
@@ -99,6 +104,7 @@ class Journal(msgspec.Struct, kw_only=True):
     processes: list[Timed[Process]] = []
     pods: list[Timed[Pod]] = []
     metrics_answers: list[Timed[MetricsAnswer]] = []
+    exchanges: list[Timed[Exchange]] = []
     hpas: list[Timed[Hpa]] = []
     lags: list[Timed[Lag]] = []
     latencies: list[Timed[LatencyChange]] = []
@@ -185,6 +191,7 @@ _LISTS: dict[type, str] = {
     Process: "processes",
     Pod: "pods",
     MetricsAnswer: "metrics_answers",
+    Exchange: "exchanges",
     Hpa: "hpas",
     Lag: "lags",
     LatencyChange: "latencies",
@@ -232,6 +239,7 @@ def _sort(journal: Journal) -> None:
     journal.processes.sort(key=_place)
     journal.pods.sort(key=_place)
     journal.metrics_answers.sort(key=_place)
+    journal.exchanges.sort(key=lambda timed: timed.event.start_ns)
     journal.hpas.sort(key=_place)
     journal.lags.sort(key=_place)
     journal.latencies.sort(key=_place)

@@ -17,6 +17,7 @@ from seawall.scenario.sentences import Path
 from seawall.scenario.situation import Situation, count_between
 from seawall.scenario.timing import check_times
 from seawall.scenario.tuning import check_system
+from seawall.scenario.words import PARTS
 
 __all__ = ["REQUESTS_MAX", "check"]
 
@@ -100,7 +101,7 @@ def _arenas(situation: Situation, index: int, fault: FaultSpec) -> Iterator[Prob
     for place, arena in enumerate(situation.scenario.arenas):
         if arena in fault.arenas:
             continue
-        what = f"`{fault.kind}` at {fault.target}" if fault.target == "redis" else f"`{fault.kind}`"
+        what = f"`{fault.kind}` at {fault.target}" if fault.target in ("redis", *PARTS) else f"`{fault.kind}`"
         message = f"the arena {arena} does not take {what}, which fault `{fault.id}` is"
         fix = f"it runs in {' and '.join(fault.arenas)}; take {arena} out of `arenas`, or the fault out"
         yield situation.problem(("arenas", place), message, fix)

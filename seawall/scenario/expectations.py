@@ -59,7 +59,7 @@ class Sometimes(Model):
     """With `breaker`: the state that it reaches in any worker. With `latency`: slow or fast."""
     served_by: Provider | None = None
     """The provider whose whole answers are counted."""
-    refused: Literal["all_clouds_down", "budget_exceeded", "airgap"] | None = None
+    refused: Literal["all_clouds_down", "budget_exceeded", "airgap", "transcripts_down"] | None = None
     """The refusal that is counted."""
     skipped: Provider | None = None
     """The provider that is left out of the route of a request."""

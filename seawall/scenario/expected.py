@@ -22,7 +22,12 @@ _UNIT_WORDS = {
     "count": "a plain number",
 }
 _UNIT_EXAMPLES = {"s": '"< 800ms"', "share": '">= 99.9%"', "usd": '"<= 0.10 USD"', "count": '">= 20"'}
-_REFUSALS = {"all_clouds_down": "all_down", "budget_exceeded": "budget", "airgap": "airgap"}
+_REFUSALS = {
+    "all_clouds_down": "all_down",
+    "budget_exceeded": "budget",
+    "airgap": "airgap",
+    "transcripts_down": "transcripts",
+}
 
 
 def check_expectations(situation: Situation) -> Iterator[Problem]:

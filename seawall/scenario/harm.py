@@ -12,7 +12,7 @@ from seawall.scenario.problems import Misplaced
 from seawall.scenario.quantities import Duration, Money, Period, PositiveDuration, PositiveShare, Skew, parse_duration
 from seawall.scenario.respond import RESPOND_KINDS, Respond
 from seawall.scenario.toxics import TOXIC_ATTRIBUTES, ToxicSpec
-from seawall.scenario.words import PROVIDERS, Arena, Identifier, Model, Target
+from seawall.scenario.words import PARTS, PROVIDERS, Arena, Identifier, Model, Target
 
 __all__ = [
     "FAULT_ARENAS",
@@ -39,7 +39,7 @@ FAULT_ARENAS: dict[FaultKind, tuple[Arena, ...]] = {
 }
 """Which arenas take which kind of fault. Another pair is a bad scenario, never a skip."""
 FAULT_TARGETS: dict[FaultKind, tuple[Target, ...]] = {
-    "toxic": (*PROVIDERS, "redis"),
+    "toxic": (*PROVIDERS, "redis", *PARTS),
     "respond": PROVIDERS,
     "process": ("gateway", "redis", "toxiproxy"),
     "remaining": ("budget",),
@@ -83,7 +83,7 @@ class FaultSpec(Model):
     target: Target
     """At whom."""
     toxic: Annotated[ToxicSpec | None, _of("toxic")] = None
-    """Harm on the wire between the gateway and a provider or Redis."""
+    """Harm on the wire between the gateway and a provider, Redis, the traces' collector or the key service."""
     respond: Annotated[Respond | None, _of("respond")] = None
     """Harm by the provider itself."""
     process: Annotated[Literal["kill", "stop", "restart"] | None, _of("process")] = None
@@ -113,6 +113,8 @@ class FaultSpec(Model):
         """Where it can be made."""
         if self.chaos_mesh is not None and not self.chaos_mesh.is_pod_kill:
             return ("cluster",)
+        if self.target in PARTS:
+            return ("wire",)
         return FAULT_ARENAS[self.kind]
 
     @property

@@ -55,6 +55,9 @@ class System(Model):
     """How many processes of it share one port. A fault at `gateway` takes the first of them."""
     settings: dict[str, Annotated[str | int | float | bool, BeforeValidator(_setting)]] = Field(default={})
     """The gateway's settings, in upper or lower case; durations with a unit. Never a key or a password."""
+    transcripts: Literal["closed", "open"] | None = None
+    """Keep a sealed transcript of every answer, each request a subject of its own, with keys of a key service; while
+    one cannot be sealed: `closed` refuses the request, `open` answers it unrecorded."""
 
 
 class Stage(Model):

@@ -96,7 +96,7 @@ class Scenario(Model):
     """What goes wrong, and when."""
     expect: Expect = Expect()
     """What must hold in this run."""
-    allow_refusal: tuple[Literal["budget", "all_down", "airgap"], ...] = ()
+    allow_refusal: tuple[Literal["budget", "all_down", "airgap", "transcripts"], ...] = ()
     """Refusals that are clean here: the run is then safe instead of failed."""
     stop_when: StopWhen | None = None
     """When to end the run early."""
@@ -123,6 +123,13 @@ class Scenario(Model):
         stores = [v for k, v in self.system.settings.items() if k.lower() in ("budget_store", "breaker_store")]
         used = any(str(store).lower() == "redis" for store in stores)
         return used or any(fault.target in ("redis", "budget") for fault in self.faults)
+
+    @property
+    def parts(self) -> tuple[Literal["collector", "key_service"], ...]:
+        """What a run on the wire needs beside providers and Redis: a collector of traces, a key service."""
+        settings = {name.lower(): str(value) for name, value in self.system.settings.items()}
+        collector = ("collector",) if settings.get("telemetry") == "otel" else ()
+        return (*collector, "key_service") if self.system.transcripts else collector
 
     def occurrences(self, fault_id: str) -> tuple[float, ...]:
         """Return every planned start of a fault, in seconds after the start of the load. Raises KeyError."""

@@ -32,6 +32,7 @@ def check_system(situation: Situation) -> Iterator[Problem]:
     yield from _elsewhere(situation)
     yield from _settings(situation)
     yield from _shared_budget(situation)
+    yield from _parts(situation)
     if situation.load_known:
         yield from _model(situation)
 
@@ -100,6 +101,25 @@ def _shared_budget(situation: Situation) -> Iterator[Problem]:
         workers = situation.scenario.system.workers
         message = f"{workers} workers keep a budget each, so {workers} times the limit may be spent"
         yield situation.warning(("system", "workers"), message, "add BUDGET_STORE: redis to system.settings")
+
+
+def _parts(situation: Situation) -> Iterator[Problem]:
+    """Yield what is aimed at a part that the run will not have, and transcripts where there cannot be any."""
+    needs = {"collector": "TELEMETRY: otel to system.settings", "key_service": "transcripts: closed to system"}
+    words = {"collector": "a collector of traces", "key_service": "a key service"}
+    for index, fault in enumerate(situation.scenario.faults):
+        if fault.target in needs and fault.target not in situation.scenario.parts:
+            message = f"fault `{fault.id}` is aimed at {words[fault.target]}, which the gateway does not use"
+            yield situation.problem(("faults", index, "target"), message, f"add {needs[fault.target]}")
+    system = situation.scenario.system
+    if system.transcripts is not None:
+        path: Path = ("system", "transcripts")
+        if set(situation.scenario.arenas) != {"wire"}:
+            message = "transcripts are kept on the wire only"
+            yield situation.problem(path, message, "write `arenas: [wire]`, or take it out", on_key=True)
+        if system.gateway != "seawall":
+            message = f"{system.gateway} keeps no transcripts of ours"
+            yield situation.problem(path, message, "take it out, or write `gateway: seawall`", on_key=True)
 
 
 def _model(situation: Situation) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
+    "PARTS",
     "PROVIDERS",
     "Arena",
     "BreakerState",
@@ -25,8 +26,21 @@ __all__ = [
 Provider = Literal["gemini", "claude", "openai", "local"]
 PROVIDERS: tuple[Provider, ...] = ("gemini", "claude", "openai", "local")
 Target = Literal[
-    "gemini", "claude", "openai", "local", "redis", "gateway", "toxiproxy", "budget", "backend", "metrics_server"
+    "gemini",
+    "claude",
+    "openai",
+    "local",
+    "redis",
+    "collector",
+    "key_service",
+    "gateway",
+    "toxiproxy",
+    "budget",
+    "backend",
+    "metrics_server",
 ]
+PARTS: tuple[Target, ...] = ("collector", "key_service")
+"""What the gateway talks to beside providers and Redis: traces' collector, and the service of the transcripts' keys."""
 Arena = Literal["simulation", "wire", "cluster"]
 BreakerState = Literal["closed", "open", "half_open"]
 Reached = Literal["closed", "open", "half_open", "slow", "fast"]

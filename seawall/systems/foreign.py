@@ -93,6 +93,8 @@ class ForeignSystem(SystemBase):
             found.append(f"{', '.join(special)}: settings that only Seawall has")
         if scenario.load.model not in self.preferred:
             found.append(f"model {scenario.load.model}: it is configured for the chain that begins with gemini")
+        if scenario.system.transcripts:
+            found.append("transcripts, which only Seawall keeps")
         if scenario.system.workers > 1:
             found.append(f"{scenario.system.workers} workers: it is run as one process")
         own = sorted({fault.target for fault in scenario.faults} - {*PROVIDERS, "gateway", "toxiproxy"})

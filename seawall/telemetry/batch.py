@@ -1,10 +1,11 @@
 """
 Spans on their way to a collector, which may be slow, silent or away: no request ever waits for it.
 
-    a span ends ─▶ a queue with a bound ── every OTEL_BSP_SCHEDULE_DELAY, or when a batch is full ─▶ thread ─▶ exporter
-                     └─ full: dropped                                     not taken within its time: dropped ─┘
+    a span ends ─▶ encoded ─▶ a queue with a bound ── when a batch is full, or after its delay ─▶ thread ─▶ exporter
+                                └─ full: dropped                           not taken within its time: dropped ─┘
 
-OpenTelemetry's own processor does not count what it drops, and its end can take half a minute.
+OpenTelemetry's own processor does not count what it drops, and its end can take half a minute. A span is encoded where
+it ends: a thread that encodes many takes the interpreter away from requests for milliseconds at a time.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import threading
 import time
 from collections import deque
 
+from seawall.journal.exchanges import Exchanges
 from seawall.screen import complain
 from seawall.telemetry.light import LightSpan
-from seawall.telemetry.otlp import Collector
+from seawall.telemetry.otlp import Collector, encoded_span
 from seawall.telemetry.tally import Tally
 
 __all__ = ["BatchExport"]
@@ -28,19 +30,29 @@ class BatchExport:
     Hand ended spans to `collector` in batches, from a thread that begins with the first of them.
 
     `queue_max` spans wait at most, `batch_max` go at once, after `delay_s` at the latest. The end takes `end_s` at
-    most, whatever the collector does. What happens to each span is counted in `tally`.
+    most, whatever the collector does. What happens to each span is counted in `tally`, and each batch told to
+    `exchanges`, where a run wants to know.
     """
 
     def __init__(
-        self, collector: Collector, tally: Tally, *, queue_max: int, batch_max: int, delay_s: float, end_s: float
+        self,
+        collector: Collector,
+        tally: Tally,
+        *,
+        queue_max: int,
+        batch_max: int,
+        delay_s: float,
+        end_s: float,
+        exchanges: Exchanges | None = None,
     ) -> None:
         self._collector = collector
         self._tally = tally
         self._queue_max = queue_max
         self._batch_max = min(batch_max, queue_max)
         self._delay_s = delay_s
+        self._exchanges = exchanges
         self._end_s = end_s
-        self._queue: deque[LightSpan] = deque()
+        self._queue: deque[bytes] = deque()
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -48,12 +60,12 @@ class BatchExport:
         self._told_s = float("-inf")
 
     def take(self, span: LightSpan) -> None:
-        """Take a span that has ended: a matter of a microsecond."""
+        """Take a span that has ended: a matter of a few microseconds."""
         queued = len(self._queue)
         if queued >= self._queue_max or self._ending:
             self._tally.add(dropped=1)
             return
-        self._queue.append(span)
+        self._queue.append(encoded_span(span))
         if self._thread is None:
             self._begin()
         if queued + 1 >= self._batch_max and not self._awake.is_set():
@@ -94,10 +106,13 @@ class BatchExport:
                 if time.monotonic() > end_s:
                     return
             batch = [self._queue.popleft() for _ in range(min(self._batch_max, len(self._queue)))]
+            start_ns = time.monotonic_ns()
             try:
                 taken = self._collector.export(batch)
             except Exception:  # noqa: BLE001 - a broken collector must not end the thread
                 taken = False
+            if self._exchanges is not None:
+                self._exchanges.tell(start_ns, ok=taken)
             if taken:
                 self._tally.add(exported=len(batch))
             else:

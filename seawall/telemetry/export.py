@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from router.airgap import allows_endpoint
 from router.errors import ConfigurationError, SeawallError
+from seawall.journal.exchanges import Exchanges
 from seawall.telemetry.sampling import Sampling
 from seawall.telemetry.tally import SPANS
 from seawall.version import version
@@ -74,7 +75,13 @@ def begin_export(worker: str, environment: Mapping[str, str] = os.environ) -> Ex
         raise ConfigurationError(_MISSING) from None
     collector = Collector(environment, _resource(worker, environment))
     batches = BatchExport(
-        collector, SPANS, queue_max=queue_max, batch_max=batch_max, delay_s=delay_ms / 1000, end_s=END_S
+        collector,
+        SPANS,
+        queue_max=queue_max,
+        batch_max=batch_max,
+        delay_s=delay_ms / 1000,
+        end_s=END_S,
+        exchanges=Exchanges.of("collector"),
     )
     return Export(sampling, LightTracer(batches.take), batches)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, get_current_span
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 __all__ = ["LightSpan", "LightTracer"]
 
@@ -20,18 +20,27 @@ _ids = random.Random()  # noqa: S311 - ids, not secrets
 
 
 class LightSpan(NonRecordingSpan):
-    """A span that is kept as it is told, and handed to `ended` at its end."""
+    """A span that is kept as it is told, and handed to `ended` at its end. `parent_id` is 0 where it has no parent."""
 
     def __init__(
-        self, name: str, context: SpanContext, parent_id: int, kind: SpanKind, ended: Callable[[LightSpan], None]
+        self,
+        name: str,
+        trace_id: int,
+        parent_id: int,
+        kind: SpanKind,
+        attributes: dict[str, Any],
+        ended: Callable[[LightSpan], None],
+        trace_state: Any = None,
     ) -> None:
-        super().__init__(context)
+        # Not its base's: a context is made when somebody asks for it, and most need only the ids.
         self.name = name
-        self.context = context
+        self.trace_id = trace_id
+        self.span_id = _ids.getrandbits(64) or 1
         self.parent_id = parent_id
-        """0: it has none."""
+        self.trace_state = trace_state
+        """The vendors' own part of the trace's context; None or empty where there is none."""
         self.kind = kind
-        self.attributes: dict[str, Any] = {}
+        self.attributes = attributes
         self.events: list[tuple[int, str, dict[str, Any]]] = []
         """When, in nanoseconds since the epoch; the name; the attributes."""
         self.error: str | None = None
@@ -39,6 +48,10 @@ class LightSpan(NonRecordingSpan):
         self.start_ns = time.time_ns()
         self.end_ns = 0
         self._ended = ended
+
+    def get_span_context(self) -> SpanContext:
+        """See Span."""
+        return SpanContext(self.trace_id, self.span_id, False, _SAMPLED, self.trace_state)
 
     def is_recording(self) -> bool:
         """See Span."""
@@ -77,25 +90,16 @@ class LightTracer:
 
     def __init__(self, ended: Callable[[LightSpan], None]) -> None:
         self._ended = ended
-        self.next_trace_id = 0
-        """The id of the next trace: sampling was decided by it."""
 
-    def start_span(
-        self, name: str, context: Any = None, kind: SpanKind = SpanKind.INTERNAL, attributes: Any = None
-    ) -> Span:
-        """Begin a span, below that in `context` where there is one."""
-        parent = get_current_span(context).get_span_context() if context is not None else None
-        if parent is None or not parent.is_valid:
-            own = SpanContext(self.next_trace_id or _ids.getrandbits(128), _id(), False, _SAMPLED)
-            parent_id = 0
-        else:
-            own = SpanContext(parent.trace_id, _id(), False, _SAMPLED, parent.trace_state)
-            parent_id = parent.span_id
-        span = LightSpan(name, own, parent_id, kind, self._ended)
-        if attributes:
-            span.attributes.update(attributes)
-        return span
+    def begin(self, name: str, trace_id: int, kind: SpanKind, attributes: dict[str, Any]) -> LightSpan:
+        """Begin a trace, with its first span."""
+        return LightSpan(name, trace_id, 0, kind, attributes, self._ended)
 
+    def join(self, name: str, parent: SpanContext, kind: SpanKind, attributes: dict[str, Any]) -> LightSpan:
+        """Begin a span below one of another process."""
+        state = parent.trace_state or None
+        return LightSpan(name, parent.trace_id, parent.span_id, kind, attributes, self._ended, state)
 
-def _id() -> int:
-    return _ids.getrandbits(64) or 1
+    def below(self, parent: LightSpan, name: str, kind: SpanKind, attributes: dict[str, Any]) -> LightSpan:
+        """Begin a span below one of ours."""
+        return LightSpan(name, parent.trace_id, parent.span_id, kind, attributes, self._ended, parent.trace_state)

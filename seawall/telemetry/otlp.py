@@ -2,7 +2,7 @@
 OTLP over HTTP: spans as OpenTelemetry's own protobuf messages, sent by one connection that is kept.
 
 An attribute that comes again, and most do, is encoded once: a message's fields are its parts one after the other, each
-with its tag and its length in front, so that ready ones can be put together.
+with its tag and its length in front, so that ready ones can be put together. A key always has values of one type.
 
 Whatever a collector does not take is not sent again: a queue that waits for a sick collector grows old, and the next
 batch is due in a second.
@@ -15,7 +15,7 @@ import ssl
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
@@ -27,14 +27,20 @@ from router.errors import ConfigurationError
 from seawall.telemetry.light import LightSpan
 from seawall.version import version
 
-__all__ = ["Collector", "encoded"]
+__all__ = ["Collector", "encoded", "encoded_span"]
 
 _UNIQUE = frozenset(["seawall.request.id"])
 _KEPT = 4096
 # A field's number and type are one byte, its value follows, least significant byte first.
 _TIMES = struct.Struct("<BQBQ")
+_IDS = struct.Struct(">BBQQBBQ")
+_HALF = (1 << 64) - 1
 _EVENT = struct.Struct("<BQ")
-_DOUBLE = struct.Struct("<BBBd")
+_DOUBLE = struct.Struct("<d")
+_OF_A_SPAN, _OF_AN_EVENT = 0x4A, 0x1A
+# What is encoded already: by the tag in front of it, whole attributes, and the beginnings of those that are fractions.
+_whole: dict[int, dict[Any, bytes]] = {_OF_A_SPAN: {}, _OF_AN_EVENT: {}}
+_begun: dict[int, dict[str, bytes]] = {_OF_A_SPAN: {}, _OF_AN_EVENT: {}}
 _KINDS = {kind: Span.SpanKind.Value(f"SPAN_KIND_{kind.name}") for kind in SpanKind}
 
 
@@ -57,8 +63,12 @@ class Collector:
         )
         self._connection: http.client.HTTPConnection | None = None
 
-    def export(self, spans: Sequence[LightSpan]) -> bool:
-        """Send a batch; tell whether it was taken. Blocks for OTEL_EXPORTER_OTLP_TIMEOUT, by each step of the way."""
+    def export(self, spans: Sequence[bytes]) -> bool:
+        """
+        Send a batch of encoded spans; tell whether it was taken.
+
+        Blocks for OTEL_EXPORTER_OTLP_TIMEOUT, by each step of the way.
+        """
         body = encoded(spans, self._resource)
         for is_fresh in (self._connection is None, True):
             try:
@@ -90,39 +100,39 @@ class Collector:
         return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=self._tls)
 
 
-def encoded(spans: Iterable[LightSpan], resource: Any) -> bytes:
-    """Return the body, an ExportTraceServiceRequest, that tells of these spans of a resource."""
+def encoded(spans: Iterable[bytes], resource: Any) -> bytes:
+    """Return the body, an ExportTraceServiceRequest, that tells of these encoded spans of a resource."""
     scope = InstrumentationScope(name="seawall.router", version=version()).SerializeToString()
-    told = b"".join([b"\x0a", _framed(scope), *[b"\x12" + _framed(_span(each)) for each in spans]])
+    told = b"".join([b"\x0a", _framed(scope), *spans])
     told = b"\x0a" + _framed(resource.SerializeToString()) + b"\x12" + _framed(told)
     return b"\x0a" + _framed(told)
 
 
-def _span(span: LightSpan) -> bytes:
-    context = span.context
+def encoded_span(span: LightSpan) -> bytes:
+    """Return the part of the body that tells of one span."""
     parts = [
-        b"\x0a\x10" + context.trace_id.to_bytes(16, "big") + b"\x12\x08" + context.span_id.to_bytes(8, "big"),
-        _named(span.name, _KINDS[span.kind]),
+        _IDS.pack(0x0A, 16, span.trace_id >> 64, span.trace_id & _HALF, 0x12, 8, span.span_id),
+        _named(span.name, span.kind),
         _TIMES.pack(0x39, span.start_ns, 0x41, span.end_ns),
     ]
     if span.parent_id:
         parts.append(b"\x22\x08" + span.parent_id.to_bytes(8, "big"))
-    if context.trace_state:
-        parts.append(b"\x1a" + _framed(context.trace_state.to_header().encode()))
+    if span.trace_state:
+        parts.append(b"\x1a" + _framed(span.trace_state.to_header().encode()))
     if span.error is not None:
         status = Status(code=Status.STATUS_CODE_ERROR, message=span.error)
         parts.append(b"\x7a" + _framed(status.SerializeToString()))
-    parts += [b"\x4a" + _attribute(key, value) for key, value in span.attributes.items()]
+    _attributes(parts, span.attributes, _OF_A_SPAN)
     for at, name, told in span.events:
         event = [_EVENT.pack(0x09, at), _event_named(name)]
-        event += [b"\x1a" + _attribute(key, value) for key, value in told.items()]
+        _attributes(event, told, _OF_AN_EVENT)
         parts.append(b"\x5a" + _framed(b"".join(event)))
-    return b"".join(parts)
+    return b"\x12" + _framed(b"".join(parts))
 
 
 @lru_cache(_KEPT)
 def _named(name: str, kind: Any) -> bytes:
-    return Span(name=name, kind=kind).SerializeToString()
+    return Span(name=name, kind=_KINDS[kind]).SerializeToString()
 
 
 @lru_cache(_KEPT)
@@ -130,26 +140,36 @@ def _event_named(name: str) -> bytes:
     return Span.Event(name=name).SerializeToString()
 
 
-@lru_cache(_KEPT)
-def _key(key: str) -> bytes:
-    return KeyValue(key=key).SerializeToString()
+def _attributes(parts: list[bytes], told: Mapping[str, Any], tag: int) -> None:
+    """Add the attributes to the parts of a span or an event."""
+    whole, begun = _whole[tag], _begun[tag]
+    for item in told.items():
+        if type(item[1]) is float:
+            start = begun.get(item[0])
+            parts.append((_beginning(item[0], tag) if start is None else start) + _DOUBLE.pack(item[1]))
+        else:
+            ready = whole.get(item)
+            parts.append(_attribute(item, tag) if ready is None else ready)
 
 
-def _attribute(key: str, value: Any) -> bytes:
-    """Return a KeyValue with its length in front."""
-    if isinstance(value, float):
-        # Field 2 of nine bytes: field 4, a double.
-        return _framed(_key(key) + _DOUBLE.pack(0x12, 9, 0x21, value))
-    if key in _UNIQUE:
-        return _framed(_key(key) + b"\x12" + _framed(b"\x0a" + _framed(value.encode())))
-    return _kept(key, tuple(cast("list[str]", value)) if isinstance(value, list) else value)
+def _beginning(key: str, tag: int) -> bytes:
+    """Return all of a KeyValue but the eight bytes of its value, a double; keep it."""
+    # Field 2 of nine bytes: field 4, a double.
+    zero = _framed(KeyValue(key=key).SerializeToString() + b"\x12\x09\x21" + bytes(8))
+    _begun[tag][key] = start = bytes((tag,)) + zero[:-8]
+    return start
 
 
-def _new(key: str, value: Any) -> bytes:
-    return _framed(KeyValue(key=key, value=_value(value)).SerializeToString())
-
-
-_kept = lru_cache(_KEPT, typed=True)(_new)
+def _attribute(item: tuple[str, Any], tag: int) -> bytes:
+    """Return a KeyValue with its tag and its length in front; keep it, unless its like does not come again."""
+    key, value = item
+    ready = bytes((tag,)) + _framed(KeyValue(key=key, value=_value(value)).SerializeToString())
+    if key not in _UNIQUE:
+        kept = _whole[tag]
+        if len(kept) >= _KEPT:
+            kept.clear()
+        kept[item] = ready
+    return ready
 
 
 def _framed(data: bytes) -> bytes:

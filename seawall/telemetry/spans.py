@@ -13,7 +13,8 @@ know begins with `seawall.`. Neither prompts nor answers nor keys are told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -126,7 +127,7 @@ class OpenTelemetry:
             self.export.close()
 
     def _begin(self, request: Request, stream: bool) -> Trace | None:
-        parent = None
+        parent, trace_id = None, 0
         if request.trace_context:
             traceparent = dict(request.trace_context).get("traceparent", "")
             flag = parent_flag(traceparent)
@@ -136,16 +137,27 @@ class OpenTelemetry:
                         RECENT.add(request.request_id, traceparent.strip()[3:35])
                     return _Passing(request.trace_context)
                 parent = self.propagator.extract(dict(request.trace_context))
-        if parent is None and self.export is not None:
-            trace_id = self.export.sampling.root()
-            if trace_id is None:
+        if self.export is not None and (parent is None or not self._context_in(parent).is_valid):
+            drawn = self.export.sampling.root()
+            if drawn is None:
                 return None
-            self.export.tracer.next_trace_id = trace_id
-        followed = _Followed(self, request, parent, stream=stream)
+            parent, trace_id = None, drawn or 1
+        followed = _Followed(self, request, parent, trace_id, stream=stream)
         self.open[request.request_id] = followed
         if RECENT.is_kept:
             RECENT.add(request.request_id, f"{followed.trace_id:032x}")
         return followed
+
+    def begin(self, name: str, parent: Any, trace_id: int, kind: Any, attributes: dict[str, Any]) -> Any:
+        """Begin a request's span below that in the context `parent`, else as the first of the trace `trace_id`."""
+        if self.export is None:
+            return self.tracer.start_span(name, context=parent, kind=kind, attributes=attributes)
+        if parent is None:
+            return self.tracer.begin(name, trace_id, kind, attributes)
+        return self.tracer.join(name, self._context_in(parent), kind, attributes)
+
+    def _context_in(self, parent: Any) -> Any:
+        return self.api.get_current_span(parent).get_span_context()
 
 
 class _Meters:
@@ -192,7 +204,7 @@ class _Passing:
 class _Followed:
     """One request's spans."""
 
-    def __init__(self, telemetry: OpenTelemetry, request: Request, parent: Any, *, stream: bool) -> None:
+    def __init__(self, telemetry: OpenTelemetry, request: Request, parent: Any, trace_id: int, *, stream: bool) -> None:
         self._of = telemetry
         self._request = request
         self._attempt: Any = None
@@ -205,36 +217,31 @@ class _Followed:
         }
         if telemetry.is_served:
             told |= _SERVED
-        for name in ("max_tokens", "temperature"):
-            if getattr(request, name) is not None:
-                told[f"gen_ai.request.{name}"] = getattr(request, name)
-        is_served = telemetry.is_served or parent is not None
-        self._span: Any = telemetry.tracer.start_span(
-            f"POST {_ROUTE}" if telemetry.is_served else "route",
-            context=parent,
-            kind=kinds.SERVER if is_served else kinds.INTERNAL,
-            attributes=told,
-        )
+        if request.max_tokens is not None:
+            told["gen_ai.request.max_tokens"] = request.max_tokens
+        if request.temperature is not None:
+            told["gen_ai.request.temperature"] = request.temperature
+        name = f"POST {_ROUTE}" if telemetry.is_served else "route"
+        kind = kinds.SERVER if telemetry.is_served or parent is not None else kinds.INTERNAL
+        self._span: Any = telemetry.begin(name, parent, trace_id, kind, told)
         # Without a parent's, so that nothing of the surroundings gets in.
-        self._context = telemetry.api.set_span_in_context(self._span, parent)
+        self._context = None if telemetry.export else telemetry.api.set_span_in_context(self._span, parent)
 
     @property
     def trace_id(self) -> int:
         """The trace's id."""
-        return int(self._span.get_span_context().trace_id)
+        return self._span.trace_id if self._of.export else self._span.get_span_context().trace_id
 
     def calling(self, call: Call) -> Call:
         """See Trace."""
-        url = urlsplit(call.url)
-        port = url.port or (443 if url.scheme == "https" else 80)
-        self._attempt = self._begin_attempt({"server.address": url.hostname or "", "server.port": port})
-        self._tell_changes()
+        self._attempt = span = self._begin_attempt(_server(call.url))
+        if self._of.changes:
+            self._tell_changes()
+        if self._of.export is not None and not span.trace_state:
+            told = f"00-{span.trace_id:032x}-{span.span_id:016x}-01"
+            return msgspec.structs.replace(call, headers=(*call.headers, ("traceparent", told)))
         headers: dict[str, str] = {}
-        context = self._attempt.get_span_context()
-        if context.is_valid and not context.trace_state:
-            headers["traceparent"] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-        else:
-            self._of.propagator.inject(headers, self._of.api.set_span_in_context(self._attempt))
+        self._of.propagator.inject(headers, self._of.api.set_span_in_context(span))
         return msgspec.structs.replace(call, headers=(*call.headers, *headers.items()))
 
     def take(self, event: Attempt | Skip) -> None:
@@ -245,7 +252,8 @@ class _Followed:
             return
         span = self._begin_attempt({}) if self._attempt is None else self._attempt
         self._attempt = None
-        self._tell_changes(span)
+        if self._of.changes:
+            self._tell_changes(span)
         named = {**_provider(event.provider), "gen_ai.request.model": event.model, "gen_ai.operation.name": "chat"}
         told: dict[str, Any] = {
             **named,
@@ -295,7 +303,7 @@ class _Followed:
                 {
                     **_provider(last.provider),
                     "gen_ai.response.model": last.model,
-                    "gen_ai.response.finish_reasons": [str(last.stop_reason)],
+                    "gen_ai.response.finish_reasons": (str(last.stop_reason),),
                     "seawall.attempts": len(last.attempts),
                     "seawall.cost_usd": last.cost_usd,
                 }
@@ -324,8 +332,10 @@ class _Followed:
                 }
                 self._of.meters.tokens.record(count, {**named, "gen_ai.token.type": kind})
 
-    def _begin_attempt(self, attributes: dict[str, Any]) -> Any:
+    def _begin_attempt(self, attributes: Mapping[str, Any]) -> Any:
         kind = self._of.api.SpanKind.CLIENT
+        if self._of.export is not None:
+            return self._of.tracer.below(self._span, "chat", kind, dict(attributes))
         return self._of.tracer.start_span("chat", context=self._context, kind=kind, attributes=attributes)
 
     def _tell_changes(self, span: Any = None) -> None:
@@ -339,6 +349,14 @@ class _Followed:
                     "seawall.breaker.cause": change.cause,
                 },
             )
+
+
+@lru_cache(256)
+def _server(url: str) -> Mapping[str, Any]:
+    """Return the attributes that say where a call goes."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return {"server.address": parts.hostname or "", "server.port": port}
 
 
 def _provider(name: str) -> dict[str, str]:

@@ -26,7 +26,12 @@ __all__ = ["ALLOWED_CODES", "Asked", "Case", "percentile", "served_by"]
 _T = TypeVar("_T")
 _TOO_MANY = 429
 _SERVER_ERROR = 500
-ALLOWED_CODES = {"budget": "budget_exceeded", "all_down": "all_clouds_down", "airgap": "airgap"}
+ALLOWED_CODES = {
+    "budget": "budget_exceeded",
+    "all_down": "all_clouds_down",
+    "airgap": "airgap",
+    "transcripts": "transcripts_down",
+}
 """The error code that a clean refusal of each kind carries, by the scenario's word for it."""
 
 

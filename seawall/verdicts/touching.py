@@ -14,6 +14,7 @@ way (and a breaker that this opens lets nobody meet the rest of it).
 | gateway | a request |
 | toxiproxy | an attempt at any provider |
 | backend | a request |
+| collector, key_service | an exchange with it |
 | metrics_server | a question for metrics, answered badly or with none |
 """
 
@@ -27,6 +28,7 @@ from functools import cached_property
 from seawall.journal.faults import FaultInterval
 from seawall.journal.view import Journal
 from seawall.scenario.model import FaultSpec
+from seawall.scenario.words import PARTS
 from seawall.verdicts.spans import Overlaps, Span
 
 __all__ = ["Traffic", "in_force", "touching_span"]
@@ -62,8 +64,8 @@ class Traffic:
             case "redis" | "budget" | "metrics_server":
                 moments = self._budget_ns if target != "metrics_server" else self._unmeasured_ns
                 return (target != "metrics_server" and not observes("spend")) or _any_in(moments, span)
-            case "gateway" | "backend":
-                return self._requests.any_in(span)
+            case "gateway" | "backend" | "collector" | "key_service":
+                return (self._exchanges[target] if target in PARTS else self._requests).any_in(span)
             case "toxiproxy":
                 return not observes("attempt") or any(each.any_in(span) for each in self._attempts.values())
             case _:
@@ -77,6 +79,13 @@ class Traffic:
         else:
             overlaps = (self._calls[target], self._attempts[target])
         return any(each.any_in(span) for each in overlaps)
+
+    @cached_property
+    def _exchanges(self) -> defaultdict[str, Overlaps]:
+        by_part: defaultdict[str, Overlaps] = defaultdict(Overlaps)
+        for timed in self._journal.exchanges:
+            by_part[timed.event.part].add(timed.event.start_ns, timed.event.end_ns)
+        return by_part
 
     @cached_property
     def _calls(self) -> defaultdict[str, Overlaps]:

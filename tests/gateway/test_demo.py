@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from seawall.answers import judge_text
+from seawall.certs.authority import Authority
 
 pytestmark = pytest.mark.real
 
@@ -103,3 +104,29 @@ def test_curl_that_leaves_is_noticed(gateway: Gateway, emulators: Any, asked: As
         (call,) = emulators.calls(request_id, 1)
         assert time.monotonic() - began < 5
     assert not call["completed"]
+
+
+def test_demo_with_tls_says_how_to_reach_it(tmp_path: Path, curl: str) -> None:
+    """The command has https and the certificate's name; with the CA's certificate, as the words say, it works."""
+    authority = Authority(tmp_path / "certs")
+    authority.begin("ecdsa")
+    authority.issue("backend", kind="ecdsa")
+    command = [sys.executable, "-m", "seawall", "serve", "--demo", "--port", "0"]
+    command += ["--tls-cert", str(authority.cert_path("backend")), "--tls-key", str(authority.key_path("backend"))]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, cwd=tmp_path) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline().startswith("Seawall gateway on https://")
+            process.stderr.readline()
+            line = process.stderr.readline().strip()
+            assert line.startswith("curl https://localhost:")
+            assert "--cacert" in process.stderr.readline()
+            asked = [curl, "-sS", "--cacert", str(authority.cert_path("ca")), *shlex.split(line)[1:]]
+            done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout)["choices"][0]["finish_reason"] == "stop"
+        finally:
+            process.terminate()
+            process.wait(20)

@@ -72,7 +72,7 @@ def test_dashboard_and_rules_name_what_there_is() -> None:
     expressions = re.findall(r"^ +expr: (.*(?:\n {10,}.*)*)", rules, re.MULTILINE)
     recorded = set(re.findall(r"record: (\S+)", rules))
     assert len(told) >= 12
-    assert len(expressions) == 10
+    assert len(expressions) == 11
     for expression in (*told, *expressions):
         names = set(re.findall(r"\bseawall[_:][a-z0-9_:]+", expression))
         assert names or expression.startswith("up{"), expression
@@ -88,6 +88,78 @@ def test_outcomes_in_the_rules_are_outcomes() -> None:
     rules = (OBSERVABILITY / "rules.yml").read_text("utf-8")
     for labels in re.findall(r'seawall_requests_total\{outcome!?~?="?([^"]+)"', rules):
         assert set(labels.strip('~="').split("|")) <= set(metrics._OUTCOMES)
+
+
+def rule_expressions() -> dict[str, tuple[str, str]]:
+    """Return the expression and all of the text of each alert in the rules."""
+    rules = (OBSERVABILITY / "rules.yml").read_text("utf-8")
+    blocks = rules.split("- alert: ")[1:]
+    return {each.split()[0]: (each[each.index("expr:") + 5 : each.index("labels: {")], each) for each in blocks}
+
+
+def test_every_alert_is_tried_out_with_all_its_labels() -> None:
+    """For each rule the file of trials says when it keeps quiet, when it fires, and with which labels and words."""
+    trials = (OBSERVABILITY / "rules.test.yml").read_text("utf-8")
+    well, broken = trials.split("- name: ")[1:]
+    for alert in rule_expressions():
+        assert f"{{eval_time: 15m, alertname: {alert}}}" in well
+        assert re.search(rf"alertname: {alert}\n +exp_alerts:\n +- exp_labels: \{{severity: ", broken), alert
+
+
+@pytest.mark.real
+def test_labels_of_the_alerts_are_what_a_real_gateway_tells(
+    tmp_path: Path,
+    start_gateway: Callable[..., AbstractContextManager[Running]],
+    question: Callable[..., dict[str, Any]],
+) -> None:
+    """Each metric of an alert is there when its harm is, with the labels that the rule asks for and tells of."""
+    samples: list[Any] = []
+    with HeldPort() as nobody:
+        gone = f"http://127.0.0.1:{nobody.port}"
+        harms: tuple[dict[str, str], ...] = (
+            {
+                "GEMINI_BASE_URL": gone,
+                "CIRCUIT_BREAKER_FAILURE_THRESHOLD": "1",
+                "TELEMETRY": "otel",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": gone,
+                "OTEL_BSP_SCHEDULE_DELAY": "50",
+                "TRANSCRIPTS": str(tmp_path / "data" / "transcripts.db"),
+                "TRANSCRIPTS_KEY_STORE": str(tmp_path / "keys" / "keys.db"),
+                "TRANSCRIPTS_KEYS": "vault",
+                "TRANSCRIPTS_DOWN": "open",
+                "VAULT_ADDR": gone,
+                "VAULT_TOKEN": "a-token",
+            },
+            dict.fromkeys(("GEMINI_BASE_URL", "ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "OLLAMA_HOST"), gone),
+        )
+        for harm in harms:
+            with start_gateway(**harm) as gateway:
+                url = f"http://127.0.0.1:{gateway.port}"
+                body = question(stream=True, user="somebody")
+                httpx.post(f"{url}/v1/chat/completions", json=body, timeout=20, trust_env=False)
+                end = time.monotonic() + 10
+                while True:
+                    text = httpx.get(f"{url}/metrics", trust_env=False).text
+                    if "TRANSCRIPTS" not in harm or re.search(r'unrecorded_total\{reason="key_store"\} 1\n', text):
+                        break
+                    assert time.monotonic() < end, gateway.says
+                    time.sleep(0.05)
+                if "TRANSCRIPTS" in harm:
+                    assert "answer unrecorded outcome=key_store" in gateway.says
+            samples += [each for family in text_string_to_metric_families(text) for each in family.samples]
+    told: dict[str, list[dict[str, str]]] = {}
+    for sample in samples:
+        told.setdefault(sample.name, []).append(sample.labels)
+    for alert, (expression, text) in rule_expressions().items():
+        by = set(re.findall(r"by \((\w+)\)", expression))
+        for name, matchers in re.findall(r"\b(seawall_[a-z_]+)(?:\{([^}]*)\})?", expression):
+            assert name in told, alert
+            assert all(by <= labels.keys() for labels in told[name]), alert
+            wanted = dict(re.findall(r'(\w+)="([^"]*)"', matchers))
+            assert any(wanted.items() <= labels.items() for labels in told[name]), (alert, wanted)
+        # What a scrape adds is there for whatever is not summed up.
+        known = by or ({"instance", "job"} if "sum" not in expression else set())
+        assert set(re.findall(r"\$labels\.(\w+)", text)) <= known, alert
 
 
 @pytest.mark.real
@@ -156,7 +228,7 @@ def test_a_prometheus_scrapes_the_gateway(
                 assert value_of(url, 'seawall_requests_total{outcome="ok",provider="claude"}', process) == 1
                 assert value_of(url, 'up{job="gateway"}', process) == 1
                 rules = httpx.get(f"{url}/rules", trust_env=False).json()["data"]["groups"][0]["rules"]
-                assert len(rules) == 10
+                assert len(rules) == 11
                 assert not [rule["name"] for rule in rules if rule["health"] == "err"]
 
 

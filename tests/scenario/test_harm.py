@@ -14,6 +14,7 @@ from faults.toxic import ATTRIBUTES
 from seawall.scenario import Scenario, load_text
 from seawall.scenario.harm import FAULT_ARENAS, FAULT_TARGETS, OCCURRENCES_MAX, RESPOND_KINDS, FaultKind, FaultSpec
 from seawall.scenario.toxics import TOXIC_ATTRIBUTES, ToxicSpec
+from seawall.scenario.words import PARTS
 
 HARM: dict[str, Any] = {
     "toxic": {"type": "timeout"},
@@ -65,7 +66,7 @@ def test_each_kind_is_taken_at_its_targets_and_refused_at_others(kind: FaultKind
         if target in FAULT_TARGETS[kind]:
             made = fault(target=target, **{kind: HARM[kind]})
             assert made.kind == kind
-            assert made.arenas == FAULT_ARENAS[kind]
+            assert made.arenas == (("wire",) if target in PARTS else FAULT_ARENAS[kind])
         else:
             with pytest.raises(ValidationError, match=f"has no effect at {target}"):
                 fault(target=target, **{kind: HARM[kind]})

@@ -57,7 +57,7 @@ class SeawallSystem(SystemBase):
 
         Every setting is written out: what the machine's environment or a `.env` file says must not change a run.
         """
-        addresses = {_ADDRESSES[name]: url for name, url in upstreams.items()}
+        addresses = {_ADDRESSES[name]: url for name, url in upstreams.items() if name in _ADDRESSES}
         written = self._written(scenario)
         values = _shown(tuple((written | addresses).items()))
         # What is masked in what is shown comes from here: addresses, and keys, which a scenario may only take away.
@@ -67,6 +67,7 @@ class SeawallSystem(SystemBase):
             *(sys.executable, "-m", "seawall.gateway", "--host", "127.0.0.1", "--port", str(port), "--ready-json"),
             *(("--reuse-port",) if shared else ()),
         )
+        environment |= _tracing(upstreams.get("collector")) | _sealing(scenario, upstreams.get("key_service"))
         return Launch(argv=argv, environment=environment | {"SEAWALL_API_KEYS": ""})
 
     def _written(self, scenario: Scenario) -> dict[str, Any]:
@@ -76,6 +77,40 @@ class SeawallSystem(SystemBase):
     def base_url(self, ready: Mapping[str, Any]) -> str:
         """See SystemUnderTest."""
         return f"http://127.0.0.1:{ready['port']}"
+
+
+def _tracing(collector_url: str | None) -> dict[str, str]:
+    """Return OpenTelemetry's variables, where there is a collector: each request is traced, and soon told of."""
+    if collector_url is None:
+        return {}
+    return {
+        "OTEL_SDK_DISABLED": "false",
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_TRACES_SAMPLER": "always_on",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector_url,
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2",
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "",
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
+    }
+
+
+def _sealing(scenario: Scenario, key_service_url: str | None) -> dict[str, str]:
+    """Return the settings of transcripts, where they are kept; the arena says in which folder."""
+    if key_service_url is None or scenario.system.transcripts is None:
+        return {}
+    return {
+        "TRANSCRIPTS": "transcripts/transcripts.db",
+        "TRANSCRIPTS_KEY_STORE": "keys/keys.db",
+        "TRANSCRIPTS_KEYS": "vault",
+        "TRANSCRIPTS_VAULT_MOUNT": "transit",
+        "TRANSCRIPTS_DOWN": scenario.system.transcripts,
+        "TRANSCRIPTS_HEADER": "x-request-id",
+        "VAULT_ADDR": key_service_url,
+        "VAULT_TOKEN": "emulated",
+    }
 
 
 @lru_cache(maxsize=256)
