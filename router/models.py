@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -200,6 +201,9 @@ class Request(Asked, frozen=True, kw_only=True):
         return self.model is not DEFAULT_PREFERRED
 
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "cached_tokens", "written_tokens")
+
+
 class Usage(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """Tokens of one answer. `estimated` when the provider did not say."""
 
@@ -208,6 +212,13 @@ class Usage(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     estimated: bool = False
     cached_tokens: int = 0
     """Of the prompt's tokens: those that the provider read from its cache, at a lower price."""
+    written_tokens: int = 0
+    """Of the prompt's tokens: those that the provider wrote into its cache, for some at a higher price."""
+
+    def joined(self, other: Usage, join: Callable[[int, int], int]) -> Usage:
+        """Return the usage whose counts are those of both, joined: `operator.add` of two attempts, `max` of one."""
+        counts = {name: join(getattr(self, name), getattr(other, name)) for name in _COUNTS}
+        return Usage(estimated=self.estimated or other.estimated, **counts)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

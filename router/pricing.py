@@ -29,7 +29,8 @@ _TOKENS_PER_MESSAGE = 8  # what vendors add a message for its role and separator
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    Micro-dollars per million tokens. `cached`: prompt tokens from the provider's cache; None: as all others.
+    Micro-dollars per million tokens. `cached`: prompt tokens from the provider's cache; `written`: those that it wrote
+    into it; None: as all others.
 
     A call whose prompt has more than `above_tokens`, cached ones among them, is priced by `above`, its answer too. No
     rate is lower there: more tokens must never cost less, or the most that a call can cost could not be reserved.
@@ -38,6 +39,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt: int
     completion: int
     cached: int | None = None
+    written: int | None = None
     above_tokens: int = 0
     above: Price | None = None
 
@@ -65,6 +67,8 @@ def cost_micro_usd(price: Price | None, usage: Usage) -> int:
         return cost_micro_usd(price.above, usage)
     cached = min(usage.cached_tokens, usage.prompt_tokens) if price.cached is not None else 0
     amount = (usage.prompt_tokens - cached) * price.prompt + usage.completion_tokens * price.completion
+    if price.written is not None:
+        amount += min(usage.written_tokens, usage.prompt_tokens - cached) * (price.written - price.prompt)
     return -(-(amount + cached * (price.cached or 0)) // _MILLION)
 
 
@@ -81,5 +85,6 @@ def _tokens_max(message: Message) -> int:
 
 
 def reservation_micro_usd(price: Price | None, prompt_tokens: int, max_tokens: int) -> int:
-    """Return the most that a call can cost."""
-    return cost_micro_usd(price, Usage(prompt_tokens=prompt_tokens, completion_tokens=max_tokens))
+    """Return the most that a call can cost: all of its prompt may be written into the provider's cache."""
+    most = Usage(prompt_tokens=prompt_tokens, completion_tokens=max_tokens, written_tokens=prompt_tokens)
+    return cost_micro_usd(price, most)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from operator import attrgetter
+from operator import add, attrgetter
 from typing import TYPE_CHECKING, Any
 
 from router.adapters import Piece, Prompt
@@ -85,14 +85,7 @@ class Run:
 
     def spent(self, usage: Usage) -> None:
         """Add what one attempt has used."""
-        if (before := self.usage) is not _NOTHING:
-            usage = Usage(
-                prompt_tokens=before.prompt_tokens + usage.prompt_tokens,
-                completion_tokens=before.completion_tokens + usage.completion_tokens,
-                estimated=before.estimated or usage.estimated,
-                cached_tokens=before.cached_tokens + usage.cached_tokens,
-            )
-        self.usage = usage
+        self.usage = usage if self.usage is _NOTHING else self.usage.joined(usage, add)
 
     def can_go_on(self, midstream: str) -> bool:
         """
@@ -145,11 +138,7 @@ class Watch:
         self.stop_reason = piece.stop_reason or self.stop_reason
         if (told := piece.usage) is not None:
             if (before := self._told) is not None:
-                told = Usage(
-                    prompt_tokens=max(told.prompt_tokens, before.prompt_tokens),
-                    completion_tokens=max(told.completion_tokens, before.completion_tokens),
-                    cached_tokens=max(told.cached_tokens, before.cached_tokens),
-                )
+                told = before.joined(told, max)
             self._told = told
         if not says_something:
             return

@@ -42,6 +42,7 @@ class _Choice(msgspec.Struct, frozen=True):
 
 class _PromptDetails(msgspec.Struct, frozen=True):
     cached_tokens: Any = 0
+    cache_write_tokens: Any = 0
 
 
 class _Usage(msgspec.Struct, frozen=True):
@@ -184,9 +185,10 @@ def _deltas(answer: _Said, *, is_whole: bool) -> tuple[ToolCallDelta, ...]:
 def _usage(usage: _Usage | None) -> Usage | None:
     if usage is None:
         return None
-    details = usage.prompt_tokens_details
+    details = usage.prompt_tokens_details or _PromptDetails()
     return Usage(
         prompt_tokens=counted(usage.prompt_tokens),
         completion_tokens=counted(usage.completion_tokens),
-        cached_tokens=counted(details.cached_tokens) if details else 0,
+        cached_tokens=counted(details.cached_tokens),
+        written_tokens=counted(details.cache_write_tokens),
     )

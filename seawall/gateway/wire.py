@@ -247,6 +247,8 @@ def _usage(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
-    if usage.cached_tokens:
+    if usage.cached_tokens or usage.written_tokens:
         told["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.written_tokens:
+        told["prompt_tokens_details"]["cache_write_tokens"] = usage.written_tokens
     return told

@@ -29,14 +29,19 @@ flat = st.builds(Price, rates, rates)
 
 @st.composite
 def tiered(draw: st.DrawFn) -> Price:
-    """Draw a price with one or two tiers above it, each at least as dear; cached tokens are the cheaper ones."""
+    """Draw a price with one or two tiers above it, each at least as dear; written tokens are dearer than read ones."""
     price: Price | None = None
     ceiling, bound = (100_000_000, 100_000_000, 100_000_000), 10_000_000
     for _ in range(draw(st.integers(2, 3))):
         prompt, completion = (draw(st.integers(0, most)) for most in ceiling[:2])
         cached = draw(st.integers(0, min(prompt, ceiling[2])))
         bound = draw(st.integers(0, bound))
-        price = Price(prompt, completion, cached, above_tokens=bound if price else 0, above=price)
+        written = (
+            draw(st.none() | st.integers(prompt, prompt * 2)) if price is None or price.written is not None else None
+        )
+        if price is not None and written is not None:
+            written = min(written, price.written or 0)
+        price = Price(prompt, completion, cached, written, above_tokens=bound if price else 0, above=price)
         ceiling = (prompt, completion, cached)
     assert price is not None
     return price
@@ -57,13 +62,15 @@ def rates_of(price: Price, prompt: int) -> Price:
     return price
 
 
-@given(price=prices, prompt=tokens, completion=tokens, cached=st.integers(0, 10_000_000))
-def test_cost_is_the_exact_one_rounded_up(price: Price, prompt: int, completion: int, cached: int) -> None:
+@given(price=prices, prompt=tokens, completion=tokens, cached=tokens, stored=tokens)
+def test_cost_is_the_exact_one_rounded_up(price: Price, prompt: int, completion: int, cached: int, stored: int) -> None:
     """Less than one micro-dollar above the exact cost, and never below it, in each tier and with each cache."""
     now = rates_of(price, prompt)
     hits = 0 if now.cached is None else min(cached, prompt)
-    exact = (prompt - hits) * now.prompt + hits * (now.cached or 0) + completion * now.completion
-    usage = Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
+    new = 0 if now.written is None else min(stored, prompt - hits)
+    exact = (prompt - hits - new) * now.prompt + hits * (now.cached or 0) + completion * now.completion
+    exact += new * (now.written or 0)
+    usage = Usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached, written_tokens=stored)
     assert 0 <= cost_micro_usd(price, usage) - Fraction(exact, 1_000_000) < 1
 
 
@@ -81,10 +88,11 @@ def test_more_tokens_never_cost_less(price: Price, prompt: int, completion: int,
     completion=st.integers(0, 2000),
     limit=st.integers(1, 2000),
     cached=st.integers(0, 400),
+    stored=st.integers(0, 400),
     edge=st.none() | st.integers(0, 400),
 )
 def test_reservation_covers_whatever_the_call_costs(
-    price: Price | None, text: str, completion: int, limit: int, cached: int, edge: int | None
+    price: Price | None, text: str, completion: int, limit: int, cached: int, stored: int, edge: int | None
 ) -> None:
     """No call within its limit costs more than was reserved, even at one token a byte and at the edge of a tier."""
     if price is not None and edge is not None:
@@ -93,7 +101,8 @@ def test_reservation_covers_whatever_the_call_costs(
     reserved = reservation_micro_usd(price, bound, limit)
     assert len(text.encode()) < bound
     for prompt in (0, len(text.encode()), bound):
-        usage = Usage(prompt_tokens=prompt, completion_tokens=min(completion, limit), cached_tokens=cached)
+        spent = min(completion, limit)
+        usage = Usage(prompt_tokens=prompt, completion_tokens=spent, cached_tokens=cached, written_tokens=stored)
         assert cost_micro_usd(price, usage) <= reserved
 
 

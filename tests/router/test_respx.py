@@ -113,6 +113,23 @@ async def test_openai_s_refusal_is_told_apart(vendors: respx.MockRouter, router:
         assert (reply.refusal, reply.text, reply.provider) == ("I will not.", "", ModelType.OPENAI)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_openai_writes_into_its_cache_costs_a_quarter_more(
+    vendors: respx.MockRouter, router: HybridRouter, stream: bool
+) -> None:
+    """80 tokens of 200 are written, at 1.25 USD a million instead of 1, and one answered at 5: 225 micro-dollars."""
+    details = {"cached_tokens": 0, "cache_write_tokens": 80}
+    usage = {"prompt_tokens": 200, "completion_tokens": 1, "prompt_tokens_details": details}
+    whole = {"choices": [{"index": 0, "message": {"content": "ok"}, "finish_reason": "stop"}], "usage": usage}
+    pieces = sse(openai_chunk({"content": "ok"}), openai_chunk({}, "stop"), {"choices": [], "usage": usage}, "[DONE]")
+    answering(vendors, "openai", pieces if stream else json.dumps(whole).encode(), stream=stream)
+    request = ask("gpt-6.1-terra")
+    told = (await streamed(router, request))[1] if stream else await router.complete(request)
+    assert told.usage is not None
+    assert told.usage.written_tokens == 80
+    assert told.cost_usd == pytest.approx(0.000225)
+
+
 QUOTA = {
     "error": {
         "code": 429,
