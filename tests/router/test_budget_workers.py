@@ -137,9 +137,11 @@ async def test_allowance_serves_a_share_and_is_booked_when_redis_is_back(redis_s
     async with router_on(redis_server, transport, events, **settings) as router:
         assert (await router.complete(REQUEST)).provider is ModelType.OPENAI
         redis_server.kill()
-        served = [(await router.complete(REQUEST)).provider for _ in range(40)]
+        served = [
+            (await router.complete(REQUEST)).provider for _ in range(160)
+        ]  # OpenAI, then Claude, whose call is cheaper, then nobody
         paid = sum(provider.is_cloud for provider in served)
-        assert 1 <= paid < 40
+        assert 1 <= paid < 160
         assert served[-1] is ModelType.LOCAL
         redis_server.start(*DURABLE)
     by_allowance = [spend for spend in events.of(Spend) if spend.source == "allowance"]

@@ -119,15 +119,19 @@ PLANTED = {
         "budget",
         """
         import asyncio
-        from router.budget import MemoryBudgetStore, Standing
-        take = MemoryBudgetStore.reserve
-        async def check_then_add(self, reservation, limit_micro_usd, wall_s):
-            total = await self.spent(reservation.day)
-            if total + reservation.micro_usd > limit_micro_usd:
-                return Standing(accepted=False, total_micro_usd=total)
+        from router.budget import MemoryBudgetStore, day_of
+        from router.ledger import Ledger
+        from router.pricing import price_of, reservation_micro_usd
+        take, add = Ledger.reserve, MemoryBudgetStore.reserve_now
+        async def check_then_add(self, provider, model, **call):
+            spent = await self._store.spent(day_of(self._wall()))
+            worst = reservation_micro_usd(price_of(provider, model), call["prompt_tokens"], call["max_tokens"])
+            if spent + worst > self._limit:
+                return None
             await asyncio.sleep(0.05)
-            return await take(self, reservation, 10**15, wall_s)
-        MemoryBudgetStore.reserve = check_then_add
+            return await take(self, provider, model, **call)
+        MemoryBudgetStore.reserve_now = lambda self, reservation, limit, now_s: add(self, reservation, 10**15, now_s)
+        Ledger.reserve = check_then_add
         """,
         "spend never passes the limit",
         "over the limit of 0.003600 USD",
