@@ -9,7 +9,7 @@ from faults.hung import PATIENCE, remove_toxic
 from faults.registry import register
 from faults.toxiproxy import Stream, Toxiproxy, ToxiproxyError
 
-__all__ = ["ATTRIBUTES", "ToxicFault"]
+__all__ = ["ATTRIBUTES", "ToxicFault", "give_up_proxies"]
 
 ATTRIBUTES = {
     "bandwidth": {"rate": "KB/s"},
@@ -88,6 +88,11 @@ class ToxicFault(msgspec.Struct, frozen=True, kw_only=True):
         server.add_toxic(self.proxy, self.toxic, self.type, self.stream, self.toxicity, self.attributes)
 
 
+def give_up_proxies() -> None:
+    """Say that the run is being broken off: from now on no removal of a toxic waits for the sake of its proxy."""
+    _injected_here.clear()
+
+
 def _problems(fault: ToxicFault) -> list[str]:
     known = ATTRIBUTES.get(fault.type)
     if known is None:
@@ -117,9 +122,11 @@ def _undo(record: Undo, *, deadline_s: float) -> str | None:
     server = Toxiproxy.of(record, deadline_s=deadline_s)
     try:
         owned = bool(arguments.get("owns_proxy", True))
-        here = (arguments["url"], arguments["proxy"], arguments["toxic"]) in _injected_here
-        patience = PATIENCE if here else 0.0
-        return remove_toxic(server, arguments["proxy"], arguments["toxic"], owned=owned, patience=patience)
+        place = (arguments["url"], arguments["proxy"], arguments["toxic"])
+        patience = PATIENCE if place in _injected_here else 0.0
+        return remove_toxic(
+            server, place[1], place[2], owned=owned, patience=patience, is_needed=lambda: place in _injected_here
+        )
     except ToxiproxyError as error:
         if not error.gone:
             raise
