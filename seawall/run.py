@@ -22,7 +22,6 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from faults.base import FaultError
-from faults.toxic import give_up_proxies
 from faults.undo import UndoFile
 from router.errors import ConfigurationError, SeawallError
 from seawall.arenas.injector import PlannedFault, inject_and_heal, tell_met
@@ -144,7 +143,6 @@ class _Run:
         if not self.abort.is_set():
             self.reason, self.detail = reason, detail
             self.abort.set()
-            give_up_proxies()
             self.steering.heal_all()
 
     def since_start_s(self) -> float:

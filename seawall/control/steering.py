@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from faults.base import FaultError
+from faults.toxic import give_up_proxies
 from router.errors import SeawallError
 from seawall.arenas.injector import PlannedFault
 from seawall.control.byhand import Unfit, fault_by_hand
@@ -221,7 +222,8 @@ class Steering:
                 hand.heal.set()
 
     def heal_all(self) -> None:
-        """The run is broken off: heal everything."""
+        """The run is broken off: heal everything, and wait for the sake of no proxy."""
+        give_up_proxies()
         self._is_broken_off = True
         self._carry = None
         for hand in self._hands.values():
