@@ -74,8 +74,7 @@ class ProviderHealth:
         """Take a failed call: count it, cool down when asked to, raise the alarm when somebody must act."""
         self.last_error = error.code
         if isinstance(error, RateLimited) and error.retry_after_s is not None:
-            asked_s = min(error.retry_after_s, self._retry_after_max_s)
-            self.cool_until(now_s + asked_s)
+            self.cool_until(now_s + min(error.retry_after_s, self._retry_after_max_s))
         if isinstance(error, (AuthenticationFailed, ModelNotFound)):
             self.alarm = error.code
         if error.counts:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from operator import attrgetter
+from typing import cast
 
 import httpx
 
@@ -21,6 +23,8 @@ __all__ = ["HttpxTransport"]
 
 _PORT_MAX = 65_535
 _LEAVE_S = 1.0
+_H11_OF = attrgetter("stream._httpcore_stream._stream._connection._h11_state")
+"""The state of an answer's connection; nothing that httpcore makes public leads there."""
 _LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=200, keepalive_expiry=60.0)
 # Without the words of httpx and h11: those quote the header that they refuse, and it may hold a key.
 _UNSENDABLE = "the call has an address or a header that HTTP cannot carry"
@@ -49,11 +53,10 @@ class HttpxTransport:
         """See `router.transport.Transport`."""
         timeouts = call.timeouts
         progress = _Progress()
-        request = _request_of(call, progress)
         connect_s = connect_bound_s(timeouts)
         loop = asyncio.get_running_loop()
         first_byte_by_s = loop.time() + timeouts.first_byte_s
-        head = asyncio.ensure_future(self._inner.handle_async_request(request))
+        head = asyncio.ensure_future(self._inner.handle_async_request(_request_of(call, progress)))
         try:
             await asyncio.wait((head,), timeout=connect_s)
             if not (head.done() or progress.is_connecting):
@@ -62,9 +65,8 @@ class HttpxTransport:
             await self._leave(head, progress)
             raise
         if not head.done():
-            was_connecting = progress.is_connecting
             await self._leave(head, progress)
-            if was_connecting:
+            if progress.is_left:
                 raise ConnectFailed(f"no connection within {connect_s:g} s")
             raise FirstByteTimeout(f"no answer within {timeouts.first_byte_s:g} s")
         try:
@@ -76,6 +78,7 @@ class HttpxTransport:
         try:
             yield _HttpxAnswer(response, first_byte_by_s, timeouts)
         finally:
+            _spoil_if_more(response)
             await response.aclose()
 
     async def _leave(self, head: asyncio.Future[httpx.Response], progress: _Progress) -> None:
@@ -104,11 +107,8 @@ class _HttpxAnswer:
     @staticmethod
     async def _chunks(response: httpx.Response, first_byte_by_s: float, timeouts: Timeouts) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
-        if response.is_stream_consumed:  # a mock's, made with all of its body
-            if response.content:
-                yield response.content
-            return
-        chunks = aiter(response.aiter_raw())
+        # Not `aiter_raw`: that gives the connection back before anybody has looked at what else came on it.
+        chunks = aiter(cast("httpx.AsyncByteStream", response.stream))
         began = False
         while True:
             try:
@@ -125,6 +125,16 @@ class _HttpxAnswer:
             if chunk:
                 began = True
                 yield chunk
+
+
+def _spoil_if_more(response: httpx.Response) -> None:
+    """Have httpcore close a connection on which more came than the answer: it would take that for the next one's."""
+    wire = response.extensions.get("network_stream")
+    if wire and response.http_version != "HTTP/2":  # not a mock's, nor one whose answers have numbers
+        with suppress(AttributeError, ssl.SSLError):  # an httpcore that the tests do not know; nothing more on TLS
+            h11, tls = _H11_OF(response), wire.get_extra_info("ssl_object")
+            if h11.trailing_data[0] or (tls and tls.read(1)):  # what is in the socket yet httpcore sees itself
+                h11.send_failed()
 
 
 class _Left(Exception):

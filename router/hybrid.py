@@ -234,9 +234,7 @@ class HybridRouter:
     async def _reachable(self, provider: ModelType) -> bool | None:
         if provider.is_cloud and self.settings.airgap_mode:
             return None
-        pool = self._ports.pools[provider]
-        now_s = self._ports.clock()
-        keyed = [member for member in pool.members if member.health.view(now_s).has_key]
+        keyed = [each for each in self._ports.pools[provider].members if each.health.view(self._ports.clock()).has_key]
         return any(await asyncio.gather(*map(self._answers, keyed))) if keyed else None
 
     async def _answers(self, member: Member) -> bool:

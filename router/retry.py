@@ -35,8 +35,7 @@ class RetryBudget:
 
     def withdraw(self, now_s: float) -> bool:
         """Return whether one more extra attempt may be made, and count it."""
-        earned = max(0.0, now_s - self._seen_s) * self._per_second
-        self._tokens = min(self._burst, self._tokens + earned)
+        self._tokens = min(self._burst, self._tokens + max(0.0, now_s - self._seen_s) * self._per_second)
         self._seen_s = now_s
         if self._tokens < 1:
             return False

@@ -4,6 +4,9 @@ The events of the journal (version 1), one struct a kind.
 A line is `{"v": 1, "kind": …, "mono_ns": …, "wall": …, "source": …, "seq": …, …fields}`. `mono_ns` and every other
 `*_ns` are CLOCK_MONOTONIC nanoseconds, the same for all processes of a host (virtual time in simulation); `wall` is
 seconds since the epoch. `source` is `<role>-<pid>`; `seq` counts its events from 0. None means unknown or not observed.
+
+A merged journal ends with one line more, which is no event: of kind `seal`, with how many `lines` stand before it and
+their `sha256`, by which an edit shows (`seawall.journal.seal`).
 """
 
 from __future__ import annotations

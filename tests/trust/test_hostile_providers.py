@@ -181,7 +181,8 @@ async def test_usage_that_cannot_be_true_costs_nothing_absurd(start_gateway: Any
             told.pop(0)
 
 
-async def test_an_answer_to_somebody_else_reaches_nobody(provider: Any) -> None:
+@pytest.mark.parametrize("name", ["httptools", "pyreqwest", "httpx"])
+async def test_an_answer_to_somebody_else_reaches_nobody(name: str, provider: Any) -> None:
     """What comes unasked, with an answer or after it, is never taken for the answer to the next call."""
     late_s = [0.0]
 
@@ -194,7 +195,7 @@ async def test_an_answer_to_somebody_else_reaches_nobody(provider: Any) -> None:
         await writer.drain()
 
     timeouts = Timeouts(connect_s=5, first_byte_s=5, idle_s=5)
-    transport = transport_named("httptools")
+    transport = transport_named(name)
     try:
         async with provider(answer).serving() as hostile:
             for late_s[0] in (0.0, 0.02):
