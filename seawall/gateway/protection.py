@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from router.errors import ConfigurationError
 from router.hybrid import HybridRouter
 from router.settings import Settings
 
@@ -63,8 +64,10 @@ def router_with(
         from seawall.equipped import EquippedRouter  # noqa: PLC0415 - one of two
 
         return EquippedRouter(settings, **options)
-    from seawall.erasure.recording import RecordingRouter  # noqa: PLC0415 - most have no use for it
-
+    try:
+        from seawall.erasure.recording import RecordingRouter  # noqa: PLC0415 - needs an extra, most have no use for it
+    except ImportError:
+        raise ConfigurationError("TRANSCRIPTS needs the package cryptography: pip install 'seawall[crypto]'") from None
     return RecordingRouter(gateway, settings, missed=missed, **options)
 
 
