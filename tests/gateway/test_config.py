@@ -158,9 +158,10 @@ def test_port_that_is_none_is_a_usage_error(here: None, port: str, capsys: pytes
 
 def test_transcripts_without_their_package_are_one_clear_error(tmp_path: Path) -> None:
     """A gateway that cannot seal does not start: exit code 2, and what to install, with no traceback."""
-    code = "import sys; sys.modules['cryptography'] = None; from seawall.gateway.__main__ import main; sys.exit(main(['--port', '0']))"
+    code = "import sys; sys.modules['cryptography'] = None; from seawall.gateway.serve import main; sys.exit(main([]))"
     environment = {**os.environ, "GEMINI_API_KEY": "x", "TRANSCRIPTS": str(tmp_path / "transcripts.db")}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 2
     assert run.stderr.strip().endswith("TRANSCRIPTS needs the package cryptography: pip install 'seawall[crypto]'")
     assert "Traceback" not in run.stderr
